@@ -1,0 +1,1 @@
+"""Wattgate: prepaid and load-control purchase of electricity for large customers."""

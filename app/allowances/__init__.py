@@ -1,0 +1,1 @@
+"""Energy bought, supplied and left, for each supply point."""

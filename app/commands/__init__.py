@@ -1,0 +1,1 @@
+"""What terminals must do: sent, received, executed and verified are four facts."""

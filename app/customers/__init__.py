@@ -1,0 +1,1 @@
+"""Customers, supply points and supply contracts."""

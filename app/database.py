@@ -1,0 +1,112 @@
+"""The engine, the one place where transactions begin and end, and the types that keep money and energy whole."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Engine, MetaData, TypeDecorator, Uuid, create_engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from uuid import UUID
+from uuid_utils.compat import uuid7
+
+T = TypeVar("T")
+
+APPLICATION_ROLE = "wattgate_app"
+
+_RETRIED_SQLSTATES = {"40001", "40P01"}
+_ATTEMPTS = 3
+
+
+class WholeNumber(TypeDecorator[int]):
+    """BIGINT that takes integers only: a float or a bool near money or energy is a bug, not a number."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        if value is not None and type(value) is not int:
+            raise TypeError(f"money and energy are whole numbers, not {type(value).__name__}")
+        return value
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """``timestamptz`` that takes aware moments only and gives them back in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is not None and value.tzinfo is None:
+            raise TypeError("a moment needs its time zone; use aware UTC")
+        return value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables, with constraints named by one convention so that errors and migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime(), UUID: Uuid()}  # noqa: RUF012
+
+
+Id = Annotated[UUID, mapped_column(primary_key=True, default=uuid7)]
+Fen = Annotated[int, mapped_column(WholeNumber())]
+Wh = Annotated[int, mapped_column(WholeNumber())]
+
+
+def new_id() -> UUID:
+    """Return a fresh UUIDv7; its order is the order of creation."""
+    return uuid7()
+
+
+def connect(url: str, *, pool_size: int) -> Engine:
+    """Open a pool of connections that wait for a lock at most 5 s and never sit idle inside a transaction."""
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=30,
+        connect_args={
+            "application_name": "wattgate",
+            "options": "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+            " -c timezone=UTC",
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """Open a session whose work is committed whole at the end, or not at all."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def in_transaction(engine: Engine, work: Callable[[Session], T]) -> T:
+    """Run ``work`` in a transaction, again from the start when PostgreSQL asks for that (40001, 40P01)."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with transaction(engine) as session:
+                return work(session)
+        except OperationalError as error:
+            if sqlstate(error) not in _RETRIED_SQLSTATES or attempt == _ATTEMPTS:
+                raise
+            time.sleep(0.01 * attempt)
+    raise AssertionError("unreachable")
+
+
+def sqlstate(error: Any) -> str | None:
+    """Return the five characters with which PostgreSQL classes an error."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)

@@ -1,0 +1,1 @@
+"""HTTP's own matters: transactions, problems, policies, idempotency."""

@@ -1,0 +1,1 @@
+"""Which stage a supply point is in, and why."""

@@ -1,0 +1,1 @@
+"""What customers are told, by which channel, and whether it arrived."""

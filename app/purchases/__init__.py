@@ -1,0 +1,1 @@
+"""A cashier sells energy: quote, sell, receipt."""

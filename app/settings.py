@@ -1,0 +1,78 @@
+"""Every setting, typed and documented, read from ``WATTGATE_…`` variables; secrets have no default."""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.clock import Clock
+
+
+class Settings(BaseSettings):
+    """What a process is told at its start. Passed in, never imported as a global."""
+
+    model_config = SettingsConfigDict(env_prefix="WATTGATE_", frozen=True, extra="ignore")
+
+    environment: Literal["production", "demo", "test"] = Field(
+        default="production", description="production refuses a fast clock and embedded parts"
+    )
+    database_url: SecretStr = Field(
+        description="PostgreSQL 15 or later, as the application role: postgresql+psycopg://user:password@host/name"
+    )
+    migration_url: SecretStr | None = Field(
+        default=None, description="the same database as the owner role; needed by `wattgate migrate` only"
+    )
+    database_pool_size: int = Field(default=20, ge=1, le=200, description="connections a process keeps open")
+    token_secret: SecretStr = Field(
+        min_length=32, description="signs the access tokens of people; 32 characters or more"
+    )
+    token_lifetime_s: int = Field(default=8 * 3600, ge=60, description="how long a sign-in lasts, in seconds")
+    signing_key_file: Path = Field(description="Ed25519 private key (PEM) that signs commands to terminals")
+    signing_key_id: str = Field(
+        default="wattgate-1", description="`kid` of that key, pinned by each terminal"
+    )
+    broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
+    broker_port: int = Field(default=8883, ge=1, le=65535, description="MQTT broker's port")
+    broker_user: str = Field(default="wattgate", description="the service's MQTT user")
+    broker_password: SecretStr | None = Field(default=None, description="the service's MQTT password")
+    broker_ca_file: Path | None = Field(
+        default=None,
+        description="certificate authority of the broker (PEM); without it the link is not encrypted",
+    )
+    http_host: str = Field(default="127.0.0.1", description="address the HTTP service listens on")
+    http_port: int = Field(default=8000, ge=1, le=65535, description="port the HTTP service listens on")
+    worker_metrics_port: int = Field(
+        default=9101, ge=0, le=65535, description="port of the worker's own /metrics; 0 turns it off"
+    )
+    max_body_bytes: int = Field(default=256 * 1024, ge=1024, description="largest HTTP request body taken")
+    report_interval_s: int = Field(
+        default=900,
+        ge=1,
+        description="how often terminals report, in contract seconds; staleness is judged by it",
+    )
+    clock_factor: int = Field(
+        default=1, ge=1, le=100_000, description="how fast the clock runs; 1 in production"
+    )
+    clock_started_at: datetime = Field(
+        default=datetime(2000, 1, 1, tzinfo=UTC), description="machine time at which the fast clock started"
+    )
+    clock_shown_at: datetime = Field(
+        default=datetime(2000, 1, 1, tzinfo=UTC), description="what the fast clock showed at that moment"
+    )
+
+    @model_validator(mode="after")
+    def _production_keeps_real_time(self) -> Self:
+        moved = self.clock_shown_at != self.clock_started_at
+        if self.environment == "production" and (self.clock_factor != 1 or moved):
+            raise ValueError(
+                "production keeps real time: remove WATTGATE_CLOCK_FACTOR, WATTGATE_CLOCK_STARTED_AT and "
+                "WATTGATE_CLOCK_SHOWN_AT, or set WATTGATE_ENVIRONMENT=demo"
+            )
+        return self
+
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock(factor=self.clock_factor, started_at=self.clock_started_at, shown_at=self.clock_shown_at)

@@ -1,0 +1,1 @@
+"""People of the utility, their offices and roles, and signing in."""

@@ -1,0 +1,1 @@
+"""What terminals tell: ingest, spool, quarantine."""

@@ -1,0 +1,1 @@
+"""Software terminals that know only the public contract, and fleets of them."""
