@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Engine, MetaData, TypeDecorator, Uuid, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
-from uuid import UUID
 from uuid_utils.compat import uuid7
 
 T = TypeVar("T")
@@ -65,6 +66,12 @@ class Base(DeclarativeBase):
 Id = Annotated[UUID, mapped_column(primary_key=True, default=uuid7)]
 Fen = Annotated[int, mapped_column(WholeNumber())]
 Wh = Annotated[int, mapped_column(WholeNumber())]
+
+
+def one_of(column: str, choices: type[StrEnum]) -> str:
+    """Write the check that a column holds one of the choices."""
+    listed = ", ".join(f"'{choice}'" for choice in choices)
+    return f"{column} IN ({listed})"
 
 
 def new_id() -> UUID:

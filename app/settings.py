@@ -31,9 +31,7 @@ class Settings(BaseSettings):
     )
     token_lifetime_s: int = Field(default=8 * 3600, ge=60, description="how long a sign-in lasts, in seconds")
     signing_key_file: Path = Field(description="Ed25519 private key (PEM) that signs commands to terminals")
-    signing_key_id: str = Field(
-        default="wattgate-1", description="`kid` of that key, pinned by each terminal"
-    )
+    signing_key_id: str = Field(default="wattgate-1", description="`kid` of that key, pinned by each terminal")
     broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
     broker_port: int = Field(default=8883, ge=1, le=65535, description="MQTT broker's port")
     broker_user: str = Field(default="wattgate", description="the service's MQTT user")
@@ -53,9 +51,7 @@ class Settings(BaseSettings):
         ge=1,
         description="how often terminals report, in contract seconds; staleness is judged by it",
     )
-    clock_factor: int = Field(
-        default=1, ge=1, le=100_000, description="how fast the clock runs; 1 in production"
-    )
+    clock_factor: int = Field(default=1, ge=1, le=100_000, description="how fast the clock runs; 1 in production")
     clock_started_at: datetime = Field(
         default=datetime(2000, 1, 1, tzinfo=UTC), description="machine time at which the fast clock started"
     )

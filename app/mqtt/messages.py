@@ -223,9 +223,7 @@ class Report(Message):
     at: Moment
     clock: TerminalClock
     uptime_s: Seconds
-    supplied_wh: Counter = Field(
-        description="all energy through the metering group; never goes back in one spool"
-    )
+    supplied_wh: Counter = Field(description="all energy through the metering group; never goes back in one spool")
     active_power_w: Watt
     meters: list[MeterReading] = Field(max_length=16)
     state: State
@@ -366,9 +364,7 @@ class WarnArgs(Message):
 
 
 class LimitArgs(Message):
-    power_w: Annotated[int, Field(ge=0, le=2**40)] | None = Field(
-        default=None, description="null lifts the limit"
-    )
+    power_w: Annotated[int, Field(ge=0, le=2**40)] | None = Field(default=None, description="null lifts the limit")
     alarm_delay_min: Annotated[int, Field(ge=0, le=15)] = 0
     until: Moment | None = None
     safe_load_w: Watt | None = None

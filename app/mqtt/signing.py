@@ -30,11 +30,11 @@ class CommandSigner:
         """Read the private key from a PEM file.
 
         Raises:
-            ValueError: the file holds no Ed25519 private key.
+            TypeError: the file holds no Ed25519 private key.
         """
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"{path} must hold an Ed25519 private key; make one with `wattgate keygen`")
+            raise TypeError(f"{path} must hold an Ed25519 private key; make one with `wattgate keygen`")
         return cls(key, key_id=key_id)
 
     def sign(self, claims: CommandClaims) -> bytes:
@@ -54,9 +54,7 @@ def new_private_key_pem() -> bytes:
 
 
 def public_pem(key: Ed25519PublicKey) -> str:
-    return key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    ).decode()
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 class CommandVerifier:

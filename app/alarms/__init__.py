@@ -1,1 +1,0 @@
-"""What staff must look at: work items with an owner and an end."""

@@ -1,0 +1,252 @@
+"""Sends due commands: claim in one short transaction, publish outside any, record in another."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Engine, and_, or_, select
+from sqlalchemy.orm import Session
+
+from app.clock import Clock, monotonic_s
+from app.commands import service
+from app.commands.models import Command
+from app.commands.rules import (
+    ANSWER_WITHIN_S,
+    ARM_VALID_S,
+    CUT_VALID_S,
+    OPEN,
+    RECALLABLE,
+    CommandClass,
+    CommandState,
+    next_try_s,
+)
+from app.database import in_transaction
+from app.mqtt import topics
+from app.mqtt.messages import CommandClaims, Step
+from app.mqtt.signing import CommandSigner
+from app.terminals.models import TerminalLive
+
+log = structlog.get_logger()
+
+_AT_ONCE = 500
+_BROKER_TAKES_WITHIN_S = 2.0
+_RESTORE_VALID_S = 600
+_SENDABLE = sorted(OPEN - {CommandState.OPERATING, CommandState.DELAYING})
+
+
+class Publication(Protocol):
+    def taken(self, *, within_s: float) -> bool:
+        """Tell whether the broker has taken the message."""
+
+
+Publish = Callable[[str, bytes], Publication]
+#: Names what forbids a cut now, with the supply point locked; empty when nothing does.
+ReasonsAgainst = Callable[[Session, Command, datetime], list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A signed step, ready to be published."""
+
+    command_id: UUID
+    terminal_id: str
+    step: Step
+    token: bytes
+
+
+class Dispatcher:
+    """Sends what is due, in rounds. Several may run side by side: each command is claimed by one."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Clock,
+        signer: CommandSigner,
+        publish: Publish,
+        reasons_against: ReasonsAgainst,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._signer = signer
+        self._publish = publish
+        self._reasons_against = reasons_against
+        self._random = random.SystemRandom()
+
+    def run_once(self) -> int:
+        """Send every due command once; returns how many steps the broker took."""
+        now = self._clock.now()
+        in_transaction(self._engine, lambda session: _give_up(session, clock=self._clock, now=now))
+        outgoing = in_transaction(self._engine, self._claim_harmless)
+        for command_id in in_transaction(self._engine, lambda session: _due_cuts(session, now=now)):
+            outgoing += in_transaction(self._engine, lambda session, one=command_id: self._claim_cut(session, one))
+        if not outgoing:
+            return 0
+        return self._send(outgoing)
+
+    def _claim_harmless(self, session: Session) -> list[Outgoing]:
+        now = self._clock.now()
+        rows = session.execute(
+            select(Command, TerminalLive.session, TerminalLive.uptime_s, TerminalLive.seen_at)
+            .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
+            .where(
+                Command.command_class != CommandClass.CUT,
+                Command.state.in_(_SENDABLE),
+                Command.due_at <= now,
+                # A restore may go down a link that is not proved yet: it can only give supply back.
+                or_(
+                    and_(TerminalLive.online, TerminalLive.commandable),
+                    and_(TerminalLive.online, Command.command_class == CommandClass.RESTORE),
+                ),
+            )
+            .order_by(Command.due_at)
+            .limit(_AT_ONCE)
+            .with_for_update(of=Command, skip_locked=True)
+        ).all()
+        outgoing = []
+        for command, *_ in rows:
+            command.attempts += 1
+            wait_s = next_try_s(attempts=command.attempts, chance=self._random.random())
+            command.due_at = now + self._clock.lived(wait_s)
+            valid = self._clock.lived(_RESTORE_VALID_S)
+            outgoing.append(self._signed(command, Step.DO, now=now, expires_at=now + valid))
+        return outgoing
+
+    def _claim_cut(self, session: Session, command_id: UUID) -> list[Outgoing]:
+        """Arm a cut, or operate an armed one, if nothing stands against it at this very moment."""
+        now = self._clock.now()
+        seen = session.get(Command, command_id)
+        if seen is None:
+            return []
+        against = self._reasons_against(session, seen, now)
+        command = session.get(Command, command_id, with_for_update=True, populate_existing=True)
+        if command is None or command.state not in RECALLABLE or command.due_at > now:
+            return []
+        if against:
+            service.end(session, command, CommandState.CANCELLED, outcome="; ".join(against), now=now)
+            return []
+        live = session.get(TerminalLive, command.terminal_id)
+        if live is None or not (live.online and live.commandable):
+            return []
+        if command.state == CommandState.ARMED:
+            return self._operate(session, command, live, now=now)
+        command.attempts += 1
+        command.session = live.session
+        command.due_at = now + self._clock.lived(ANSWER_WITHIN_S)
+        return [self._signed(command, Step.ARM, now=now, expires_at=command.expires_at or now, live=live)]
+
+    def _operate(self, session: Session, command: Command, live: TerminalLive, *, now: datetime) -> list[Outgoing]:
+        armed_at = command.armed_at or now
+        if now - armed_at > self._clock.lived(ARM_VALID_S) or command.session != live.session:
+            outcome = "the arming lapsed before it could be used"
+            service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
+            return []
+        command.state = CommandState.OPERATING
+        command.operate_sent_at = now
+        command.due_at = now + self._clock.lived(2 * ANSWER_WITHIN_S)
+        expires_at = now + self._clock.lived(ARM_VALID_S)
+        return [self._signed(command, Step.OPERATE, now=now, expires_at=expires_at, live=live)]
+
+    def _signed(
+        self,
+        command: Command,
+        step: Step,
+        *,
+        now: datetime,
+        expires_at: datetime,
+        live: TerminalLive | None = None,
+    ) -> Outgoing:
+        claims = CommandClaims(
+            id=command.id,
+            terminal_id=command.terminal_id,
+            op=command.op,
+            args=command.args,
+            slot=command.slot,
+            version=command.version,
+            step=step,
+            issued_at=now,
+            expires_at=expires_at,
+            session=live.session if live else None,
+            max_uptime_s=self._uptime_bound_s(live, now=now) if live else None,
+            nonce=command.nonce if step is Step.OPERATE else None,
+            stage=command.stage,
+            reason=command.reason[:400],
+        )
+        return Outgoing(
+            command_id=command.id, terminal_id=command.terminal_id, step=step, token=self._signer.sign(claims)
+        )
+
+    def _uptime_bound_s(self, live: TerminalLive, *, now: datetime) -> int:
+        since_seen: timedelta = now - (live.state_at or now)
+        return int((live.uptime_s or 0) + self._clock.real_seconds(since_seen) + CUT_VALID_S)
+
+    def _send(self, outgoing: list[Outgoing]) -> int:
+        """Publish, wait for the broker, and record what it took; what it did not take comes due again."""
+        under_way: list[tuple[Outgoing, Publication]] = []
+        for one in outgoing:
+            try:
+                under_way.append((one, self._publish(topics.down(one.terminal_id, "command"), one.token)))
+            except Exception as error:  # noqa: BLE001 - whatever stops a publish, the next try is in the database
+                log.warning("command not sent", command_id=str(one.command_id), error=repr(error))
+        until_s = monotonic_s() + _BROKER_TAKES_WITHIN_S
+        taken = [one for one, sent in under_way if sent.taken(within_s=max(until_s - monotonic_s(), 0.001))]
+        now = self._clock.now()
+        for step, group in _by_step(taken):
+            ids = [one.command_id for one in group]
+            in_transaction(
+                self._engine, lambda session, ids=ids, step=step: service.note_sent(session, ids, step=step, now=now)
+            )
+        return len(taken)
+
+
+def _by_step(outgoing: list[Outgoing]) -> Iterator[tuple[Step, list[Outgoing]]]:
+    for step in Step:
+        group = [one for one in outgoing if one.step is step]
+        if group:
+            yield step, group
+
+
+def _due_cuts(session: Session, *, now: datetime) -> list[UUID]:
+    found = session.scalars(
+        select(Command.id)
+        .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
+        .where(
+            Command.command_class == CommandClass.CUT,
+            Command.state.in_(RECALLABLE),
+            Command.due_at <= now,
+            TerminalLive.online,
+            TerminalLive.commandable,
+        )
+        .order_by(Command.due_at)
+        .limit(_AT_ONCE)
+    )
+    return list(found)
+
+
+def _give_up(session: Session, *, clock: Clock, now: datetime) -> None:
+    """Expire cuts whose time is over, and call unknown those that were operated and have not been answered."""
+    rows = session.scalars(
+        select(Command)
+        .where(
+            Command.command_class == CommandClass.CUT,
+            Command.state.in_(OPEN),
+            or_(
+                and_(Command.state.in_(RECALLABLE), Command.expires_at < now),
+                and_(Command.state == CommandState.OPERATING, Command.due_at < now),
+                and_(Command.state == CommandState.DELAYING, Command.due_at + clock.lived(ARM_VALID_S) < now),
+            ),
+        )
+        .limit(_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for command in rows:
+        if command.state in RECALLABLE:
+            outcome = "it was not armed in time; nothing was cut"
+            service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
+        else:
+            outcome = "no answer in time: neither done nor not done, until the terminal shows"
+            service.end(session, command, CommandState.UNKNOWN, outcome=outcome, now=now)

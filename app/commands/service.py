@@ -1,0 +1,341 @@
+"""Changes to commands: issue, call back, note what terminals answer and what evidence proves."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from app.clock import Clock
+from app.commands.models import Command, CommandStep
+from app.commands.rules import (
+    ARM_VALID_S,
+    CUT_VALID_S,
+    IN_DOUBT,
+    OPEN,
+    RECALLABLE,
+    AckStep,
+    CommandClass,
+    CommandState,
+    Evidence,
+    Op,
+    Pending,
+    Proof,
+    after_ack,
+    class_of,
+    proof,
+    slot_of,
+)
+from app.database import new_id
+from app.terminals import service as terminals
+
+_MAKE_WAY = text("""
+    UPDATE commands
+       SET state = CASE WHEN state = ANY(:in_doubt) THEN 'unknown' ELSE 'superseded' END,
+           outcome = :outcome, ended_at = :now
+     WHERE terminal_id = :terminal_id AND slot = :slot AND state = ANY(:open)
+ RETURNING id, state
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCommand:
+    """A command to be issued. ``version`` is given where it was taken together with an order number."""
+
+    terminal_id: str
+    supply_point_id: UUID
+    op: Op
+    args: dict[str, Any]
+    reason: str
+    stage: str | None = None
+    decision_id: UUID | None = None
+    requested_by: UUID | None = None
+    limit_w: int | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An answer of a terminal to one step of a command."""
+
+    terminal_id: str
+    command_id: UUID
+    step: AckStep
+    code: str | None
+    at: datetime
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Changed(NamedTuple):
+    """A command whose state has just changed."""
+
+    command_id: UUID
+    supply_point_id: UUID
+    op: Op
+    state: CommandState
+
+
+def issue(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> Command:
+    """Issue a command into its slot, under the supply point's lock; an open one there makes way.
+
+    An open command of the same slot that says the same is returned as it is, so that asking twice is harmless.
+    """
+    slot = slot_of(new.op, new.args)
+    same = session.scalar(
+        select(Command).where(
+            Command.terminal_id == new.terminal_id,
+            Command.slot == slot,
+            Command.op == new.op,
+            Command.args == new.args,
+            Command.state.in_(OPEN),
+        )
+    )
+    if same is not None:
+        return same
+    make_way(session, new.terminal_id, slot, now=now)
+    return add(session, new, clock=clock, now=now)
+
+
+def make_way(session: Session, terminal_id: str, slot: str, *, now: datetime) -> None:
+    """End the open command of a slot: superseded, or unknown where the terminal may be acting on it."""
+    rows = session.execute(
+        _MAKE_WAY,
+        {
+            "in_doubt": sorted(IN_DOUBT),
+            "open": sorted(OPEN),
+            "terminal_id": terminal_id,
+            "slot": slot,
+            "now": now,
+            "outcome": "a newer command of the same slot was issued",
+        },
+    ).all()
+    for row in rows:
+        _note_step(session, row.id, step=row.state, at=now)
+
+
+def add(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> Command:
+    """Write a command into a slot that the caller knows to be free."""
+    command_class = class_of(new.op, new.args, limit_w=new.limit_w)
+    is_cut = command_class is CommandClass.CUT
+    command = Command(
+        id=new_id(),
+        terminal_id=new.terminal_id,
+        supply_point_id=new.supply_point_id,
+        op=new.op,
+        args=new.args,
+        slot=slot_of(new.op, new.args),
+        version=new.version or terminals.next_version(session, new.terminal_id),
+        command_class=command_class,
+        stage=new.stage,
+        reason=new.reason,
+        decision_id=new.decision_id,
+        requested_by=new.requested_by,
+        issued_at=now,
+        expires_at=now + clock.lived(CUT_VALID_S) if is_cut else None,
+        due_at=now,
+    )
+    session.add(command)
+    session.flush()
+    return command
+
+
+def call_back_cuts(session: Session, supply_point_id: UUID, *, because: str, now: datetime) -> list[UUID]:
+    """Cancel every cut that has not been operated yet; returns their ids. Those in doubt are met by a restore."""
+    rows = session.execute(
+        update(Command)
+        .where(
+            Command.supply_point_id == supply_point_id,
+            Command.command_class == CommandClass.CUT,
+            Command.state.in_(RECALLABLE),
+        )
+        .values(state=CommandState.CANCELLED, outcome=because, ended_at=now)
+        .returning(Command.id)
+    ).all()
+    for row in rows:
+        _note_step(session, row.id, step=CommandState.CANCELLED, at=now)
+    return [row.id for row in rows]
+
+
+def note_answers(
+    session: Session, answers: Sequence[Answer], *, now: datetime
+) -> tuple[list[Changed], list[tuple[Answer, str]]]:
+    """Apply answers in the order in which they came.
+
+    Returns:
+        The commands whose state changed, and the answers that fit no command of that terminal, with the reason.
+    """
+    wanted = {answer.command_id for answer in answers}
+    found = {
+        command.id: command
+        for command in session.scalars(
+            select(Command).where(Command.id.in_(wanted)).order_by(Command.id).with_for_update()
+        )
+    }
+    changed: list[Changed] = []
+    stray: list[tuple[Answer, str]] = []
+    for answer in answers:
+        command = found.get(answer.command_id)
+        if command is None or command.terminal_id != answer.terminal_id:
+            stray.append((answer, "the answer is for a command that this terminal was never given"))
+            continue
+        state = after_ack(
+            CommandState(command.state),
+            command_class=CommandClass(command.command_class),
+            step=answer.step,
+            code=answer.code,
+        )
+        if state is not None:
+            _apply(command, state, answer, now=now)
+            changed.append(_changed(command))
+        _note_step(
+            session,
+            command.id,
+            step=answer.step,
+            at=now,
+            code=answer.code,
+            terminal_at=answer.at,
+            detail=answer.detail,
+        )
+    session.flush()
+    return changed, stray
+
+
+def _apply(command: Command, state: CommandState, answer: Answer, *, now: datetime) -> None:
+    command.state = state
+    match state:
+        case CommandState.RECEIVED:
+            command.received_at = now
+        case CommandState.ARMED:
+            command.armed_at = now
+            command.due_at = now
+            command.nonce = answer.detail.get("nonce")
+            command.armed_power_w = answer.detail.get("active_power_w")
+        case CommandState.DELAYING:
+            command.delaying_until = answer.detail.get("until") or now
+            command.due_at = command.delaying_until
+        case CommandState.EXECUTED:
+            command.executed_at = now
+            command.received_at = command.received_at or now
+            command.ended_at = None
+        case CommandState.REFUSED:
+            command.ended_at = now
+            command.outcome = f"the terminal refused: {answer.code}"
+        case _:
+            pass
+
+
+def weigh(session: Session, evidence: dict[str, Evidence], *, clock: Clock, now: datetime) -> list[Changed]:
+    """Hold what terminals show of themselves against the commands that are not proved yet."""
+    if not evidence:
+        return []
+    rows = session.scalars(
+        select(Command)
+        .where(
+            Command.terminal_id.in_(list(evidence)),
+            Command.state.in_([*OPEN, CommandState.EXECUTED, CommandState.UNKNOWN]),
+        )
+        .order_by(Command.id)
+        .with_for_update()
+    )
+    changed = []
+    for command in rows:
+        found = proof(_pending(command, clock=clock), evidence[command.terminal_id])
+        if found is not Proof.NOTHING:
+            _prove(session, command, found, now=now)
+            changed.append(_changed(command))
+    session.flush()
+    return changed
+
+
+def _pending(command: Command, *, clock: Clock) -> Pending:
+    delay = timedelta(minutes=int(command.args.get("alarm_delay_min") or 0))
+    operated_at = command.operate_sent_at
+    return Pending(
+        command_id=str(command.id),
+        op=Op(command.op),
+        args=command.args,
+        state=CommandState(command.state),
+        executed_at=command.executed_at,
+        armed_power_w=command.armed_power_w,
+        doubt_ends_at=operated_at + clock.lived(2 * ARM_VALID_S) + delay if operated_at else None,
+    )
+
+
+def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -> None:
+    command.state = CommandState(found.value)
+    if found in (Proof.EXECUTED, Proof.VERIFIED):
+        command.executed_at = command.executed_at or now
+        command.received_at = command.received_at or now
+    if found is Proof.VERIFIED:
+        command.verified_at = now
+    if found is not Proof.EXECUTED:
+        command.ended_at = now
+    if found is Proof.FAILED:
+        command.outcome = "the terminal came back without having carried it out"
+    _note_step(session, command.id, step=found.value, at=now, detail={"by": "evidence"})
+
+
+def _changed(command: Command) -> Changed:
+    return Changed(command.id, command.supply_point_id, Op(command.op), CommandState(command.state))
+
+
+def _note_step(
+    session: Session,
+    command_id: UUID,
+    *,
+    step: str,
+    at: datetime,
+    code: str | None = None,
+    terminal_at: datetime | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    shown = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in (detail or {}).items()
+    }
+    session.add(
+        CommandStep(command_id=command_id, step=step, code=code, at=at, terminal_at=terminal_at, detail=shown)
+    )
+
+
+def end(session: Session, command: Command, state: CommandState, *, outcome: str, now: datetime) -> None:
+    """End a command that was given up: expired, cancelled or unknown, with what is to be known of it."""
+    command.state = state
+    command.outcome = outcome
+    command.ended_at = now
+    _note_step(session, command.id, step=state, at=now, detail={"outcome": outcome})
+    session.flush()
+
+
+def note_sent(session: Session, command_ids: Iterable[UUID], *, step: str, now: datetime) -> None:
+    """Record that the broker took a step of these commands."""
+    ids = list(command_ids)
+    sent_at = Command.operate_sent_at if step == "operate" else Command.sent_at
+    session.execute(
+        update(Command).where(Command.id.in_(ids), sent_at.is_(None)).values({sent_at: now}),
+        execution_options={"synchronize_session": False},
+    )
+    session.execute(
+        update(Command)
+        .where(Command.id.in_(ids), Command.state == CommandState.WAITING)
+        .values(state=CommandState.SENT),
+        execution_options={"synchronize_session": False},
+    )
+    session.add_all(CommandStep(command_id=identity, step=f"sent {step}", at=now, detail={}) for identity in ids)
+    session.flush()
+
+
+def retry_at_birth(session: Session, terminal_ids: Iterable[str], *, now: datetime) -> None:
+    """Make what is not a cut due at once for terminals that have just come back."""
+    session.execute(
+        update(Command)
+        .where(
+            Command.terminal_id.in_(list(terminal_ids)),
+            Command.command_class != CommandClass.CUT,
+            Command.state.in_(OPEN),
+        )
+        .values(due_at=now),
+        execution_options={"synchronize_session": False},
+    )

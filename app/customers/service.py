@@ -1,0 +1,201 @@
+"""Changes to customers, supply points, contracts and prices; and the lock that every change of supply takes first."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.customers import queries
+from app.customers.models import Contact, Customer, PurchasePrice, SupplyContract, SupplyPoint
+from app.customers.rules import ContractClosed, ControlMode, ImportantUser, Industry, NoticePeriods, Thresholds
+from app.errors import Conflict
+
+
+class NumberTaken(Conflict):
+    title = "The number is taken"
+
+    def __init__(self, *, kind: str, number: str) -> None:
+        super().__init__(
+            f"There is a {kind} with the number {number!r} already.",
+            remedy="Use another number, or change the one that is there.",
+            number=number,
+        )
+
+
+class PriceOverlaps(Conflict):
+    title = "A price begins at that moment already"
+
+    def __init__(self, *, contract_no: str, valid_from: datetime) -> None:
+        super().__init__(
+            f"Contract {contract_no} has a purchase price from {valid_from.isoformat()} already.",
+            remedy="Choose another moment; a price ends where the next one begins.",
+            contract_no=contract_no,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCustomer:
+    customer_no: str
+    office_id: UUID
+    name_zh: str
+    name_en: str
+    industry: Industry
+    contacts: tuple["NewContact", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewContact:
+    name: str
+    duty: str
+    phone: str
+    email: str | None = None
+    language: str = "zh"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewSupplyPoint:
+    point_no: str
+    name_zh: str
+    name_en: str
+    address: str
+    feeder: str
+    voltage_v: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewContract:
+    """A contract to be signed for one supply point; powers in W, thresholds as agreed."""
+
+    contract_no: str
+    customer_no: str
+    supply_point: NewSupplyPoint
+    capacity_kva: int
+    limit_w: int
+    control_mode: ControlMode
+    thresholds: Thresholds
+    notice_periods: NoticePeriods
+    important_user: ImportantUser = ImportantUser.NONE
+    protected: bool = False
+
+
+def lock_supply_points(session: Session, supply_point_ids: Iterable[UUID]) -> None:
+    """Lock supply points in id order; the first statement of every change to purchases, stages or cuts."""
+    session.execute(
+        select(SupplyPoint.id)
+        .where(SupplyPoint.id.in_(sorted(set(supply_point_ids))))
+        .order_by(SupplyPoint.id)
+        .with_for_update(key_share=True)
+    )
+
+
+def register_customer(session: Session, new: NewCustomer, *, now: datetime) -> Customer:
+    """Register a customer with its contacts.
+
+    Raises:
+        NumberTaken: the customer number is in use.
+    """
+    if session.scalar(select(Customer.id).where(Customer.customer_no == new.customer_no)) is not None:
+        raise NumberTaken(kind="customer", number=new.customer_no)
+    customer = Customer(
+        customer_no=new.customer_no,
+        office_id=new.office_id,
+        name_zh=new.name_zh,
+        name_en=new.name_en,
+        industry=new.industry,
+        created_at=now,
+    )
+    session.add(customer)
+    session.flush()
+    session.add_all(Contact(customer_id=customer.id, **contact.__dict__) for contact in new.contacts)
+    session.flush()
+    return customer
+
+
+def sign_contract(session: Session, new: NewContract, *, now: datetime) -> SupplyContract:
+    """Sign a contract on a new supply point of a customer.
+
+    Raises:
+        NoSuchCustomer: the customer is not registered.
+        NumberTaken: the contract's or the supply point's number is in use.
+    """
+    customer = queries.customer_by_no(session, new.customer_no)
+    if session.scalar(select(SupplyContract.id).where(SupplyContract.contract_no == new.contract_no)) is not None:
+        raise NumberTaken(kind="contract", number=new.contract_no)
+    point_no = new.supply_point.point_no
+    if session.scalar(select(SupplyPoint.id).where(SupplyPoint.point_no == point_no)) is not None:
+        raise NumberTaken(kind="supply point", number=point_no)
+    point = SupplyPoint(customer_id=customer.id, **new.supply_point.__dict__)
+    session.add(point)
+    session.flush()
+    thresholds = new.thresholds
+    contract = SupplyContract(
+        contract_no=new.contract_no,
+        supply_point_id=point.id,
+        capacity_kva=new.capacity_kva,
+        limit_w=new.limit_w,
+        control_mode=new.control_mode,
+        important_user=new.important_user,
+        protected=new.protected,
+        notice_wh=thresholds.notice.energy_wh,
+        notice_hours=thresholds.notice.supply_hours,
+        warning_wh=thresholds.warning.energy_wh,
+        warning_hours=thresholds.warning.supply_hours,
+        limited_wh=thresholds.limited.energy_wh,
+        limited_hours=thresholds.limited.supply_hours,
+        trip_wh=thresholds.trip.energy_wh,
+        written_notice_s=new.notice_periods.written_s,
+        second_notice_s=new.notice_periods.second_s,
+        signed_at=now,
+    )
+    session.add(contract)
+    session.flush()
+    return contract
+
+
+def close_contract(session: Session, contract_no: str, *, now: datetime) -> SupplyContract:
+    """Close a contract; nothing can be sold on it from then on.
+
+    Raises:
+        NoSuchContract: no contract has the number.
+        ContractClosed: it was closed before.
+    """
+    contract = queries.contract_by_no(session, contract_no)
+    lock_supply_points(session, [contract.supply_point_id])
+    session.refresh(contract)
+    if contract.closed_at is not None:
+        raise ContractClosed(contract_no=contract_no, closed_at=contract.closed_at)
+    contract.closed_at = now
+    session.flush()
+    return contract
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPrice:
+    yuan_per_kwh: Decimal
+    valid_from: datetime
+    valid_until: datetime | None = None
+
+
+def set_price(session: Session, contract_no: str, new: NewPrice, *, set_by: UUID | None) -> PurchasePrice:
+    """Set the purchase price from a moment on; the one before ends there.
+
+    Raises:
+        NoSuchContract: no contract has the number.
+        PriceOverlaps: another price begins at the same moment.
+    """
+    contract = queries.contract_by_no(session, contract_no)
+    taken = session.scalar(
+        select(PurchasePrice.id).where(
+            PurchasePrice.contract_id == contract.id, PurchasePrice.valid_from == new.valid_from
+        )
+    )
+    if taken is not None:
+        raise PriceOverlaps(contract_no=contract_no, valid_from=new.valid_from)
+    price = PurchasePrice(contract_id=contract.id, set_by=set_by, **new.__dict__)
+    session.add(price)
+    session.flush()
+    return price

@@ -1,0 +1,164 @@
+"""The API's own description: OpenAPI with its problems, the page that shows it offline, a page on each problem."""
+
+import html
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from app.errors import Conflict, DomainError, Forbidden, NotFound, Refused
+from app.http.policies import anyone
+from app.http.problems import PROBLEM_JSON, status_of
+from app.http.refusals import HttpRefusal, NoSuchPage
+
+router = APIRouter(prefix="/problems", include_in_schema=False, dependencies=[anyone()])
+
+_ASSETS = Path(fastapi_offline.__file__).with_name("static")
+_KINDS = {DomainError, NotFound, Conflict, Forbidden, Refused, HttpRefusal}
+
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "description": "RFC 9457. A problem may have more members: the facts of the refusal.",
+    "required": ["type", "title", "status", "detail", "remedy", "instance"],
+    "properties": {
+        "type": {"type": "string", "description": "names the problem; a page explains it"},
+        "title": {"type": "string", "description": "the same for all problems of the type"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what was wrong this time"},
+        "remedy": {"type": "string", "description": "what would be right"},
+        "instance": {"type": "string", "description": "the address that was asked"},
+    },
+    "example": {
+        "type": "/problems/not-signed-in",
+        "title": "A sign-in is needed",
+        "status": 401,
+        "detail": "the access token has expired",
+        "remedy": "sign in at POST /api/v1/auth/token and send the token as 'Authorization: Bearer …'",
+        "instance": "/api/v1/staff",
+    },
+}
+_EVERYWHERE = {
+    "500": "The service met an error that it did not foresee; only an id is told",
+    "503": "The service is busy or its database does not answer; nothing was changed",
+}
+_WITH_A_PERSON = {"401": "No access token, or one that has expired", "403": "The role may not do this"}
+_OF_A_WRITE = {
+    "404": "Something the request names does not exist",
+    "409": "A rule refuses it, or it clashes with what is there",
+}
+_OF_A_PATH = {"404": "There is no such thing"}
+_OF_A_KEY = {"400": "The Idempotency-Key is missing or unusable"}
+
+
+def serve_documentation(app: FastAPI) -> None:
+    """Add ``/docs`` from files of our own, and problems to every operation of OpenAPI."""
+    app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="docs-assets")
+    app.add_route("/docs/oauth2-redirect", _oauth2_redirect, include_in_schema=False)
+    app.add_route("/docs", _docs_page(app), include_in_schema=False)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]
+
+
+def _docs_page(app: FastAPI) -> Any:
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=app.title,
+        oauth2_redirect_url="/docs/oauth2-redirect",
+        swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="/docs/assets/swagger-ui.css",
+        swagger_favicon_url="/docs/assets/favicon.png",
+    )
+
+    async def show(_request: Any) -> HTMLResponse:
+        return page
+
+    return show
+
+
+async def _oauth2_redirect(_request: Any) -> HTMLResponse:
+    return get_swagger_ui_oauth2_redirect_html()
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            tags=app.openapi_tags,
+            routes=app.routes,
+        )
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas["Problem"] = _PROBLEM_SCHEMA
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
+                _add_problems(operation, path=path, method=method)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _add_problems(operation: dict[str, Any], *, path: str, method: str) -> None:
+    expected = dict(_EVERYWHERE)
+    if operation.get("security"):
+        expected |= _WITH_A_PERSON
+    if method != "get":
+        expected |= _OF_A_WRITE
+    if "{" in path:
+        expected |= _OF_A_PATH
+    if any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", [])):
+        expected |= _OF_A_KEY
+    responses = operation["responses"]
+    if "422" in responses or "requestBody" in operation:
+        expected["422"] = "The request does not have the right form; `errors` says where"
+    for status, description in sorted(expected.items()):
+        responses[status] = {
+            "description": description,
+            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+
+
+@router.get("", response_class=HTMLResponse)
+async def list_problems() -> HTMLResponse:
+    """Show every problem that this service can answer with."""
+    return _page("Problems", entries=sorted(_problems(DomainError), key=lambda problem: problem.slug()))
+
+
+@router.get("/{slug}", response_class=HTMLResponse)
+async def show_problem(slug: str) -> HTMLResponse:
+    """Explain the problem whose ``type`` ends in this word."""
+    found = [problem for problem in _problems(DomainError) if problem.slug() == slug]
+    if not found:
+        raise NoSuchPage(f"there is no problem {slug!r}", remedy="see /problems for all of them")
+    return _page(found[0].title, entries=found)
+
+
+def _problems(kind: type[DomainError]) -> Iterator[type[DomainError]]:
+    for problem in kind.__subclasses__():
+        if problem not in _KINDS:
+            yield problem
+        yield from _problems(problem)
+
+
+def _page(title: str, *, entries: list[type[DomainError]]) -> HTMLResponse:
+    rows = "".join(
+        f'<tr id="{problem.slug()}"><td><a href="/problems/{problem.slug()}">{problem.slug()}</a></td>'
+        f"<td>{status_of(problem)}</td><td>{html.escape(problem.title)}</td>"
+        f"<td>{html.escape(inspect.cleandoc(problem.__dict__.get('__doc__') or ''))}</td></tr>"
+        for problem in entries
+    )
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        "<style>body{font:16px/1.5 system-ui;margin:2rem;max-width:70rem}td,th{padding:.3rem 1rem .3rem 0;"
+        "text-align:left;vertical-align:top}</style>"
+        f"<h1>{html.escape(title)}</h1><table><tr><th>type</th><th>status</th><th>title</th><th></th></tr>"
+        f"{rows}</table><p>Each answer says under <code>detail</code> what was wrong and under "
+        "<code>remedy</code> what would be right.</p></html>"
+    )

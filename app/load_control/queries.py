@@ -1,0 +1,187 @@
+"""Reads for decisions: all facts of many supply points in one picture; and the decisions made before."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from app.commands.rules import OPEN
+from app.customers.rules import ControlMode, NoticePeriods, Threshold, Thresholds
+from app.load_control.facts import Facts, NoticeGiven, Round, Stage
+from app.load_control.models import ControlState, StageDecisionRecord
+from app.notices.rules import NoticeKind
+
+# One read over several features' tables: a decision needs one consistent picture, and a sale has time for one
+# round trip. Writes still go through each feature's service.
+_FACTS = text("""
+    SELECT point.id AS supply_point_id, terminal.id AS terminal_id, terminal.safe_load_w,
+           contract.control_mode, contract.protected, contract.limit_w AS contract_limit_w,
+           contract.notice_wh, contract.notice_hours, contract.warning_wh, contract.warning_hours,
+           contract.limited_wh, contract.limited_hours, contract.trip_wh,
+           contract.written_notice_s, contract.second_notice_s,
+           allowance.paid_until_wh,
+           live.supplied_wh, live.supplied_at, live.clock, live.recent_load_w, live.active_power_w,
+           live.online AND live.commandable AS reachable, live.state,
+           control.stage, control.paid_until_wh AS stage_paid_until_wh,
+           (SELECT jsonb_agg(jsonb_build_object(
+                       'round', fitted.round, 'importance', fitted.importance, 'load_w', fitted.load_w,
+                       'op', latest.op, 'requested', latest.requested_by IS NOT NULL, 'state', latest.state,
+                       'trip_by_service', trip.requested_by IS NULL AND trip.id IS NOT NULL)
+                       ORDER BY fitted.round)
+              FROM terminal_rounds AS fitted
+              LEFT JOIN LATERAL (
+                   SELECT * FROM commands WHERE terminal_id = terminal.id AND slot = 'round-' || fitted.round
+                    ORDER BY version DESC LIMIT 1) AS latest ON true
+              LEFT JOIN LATERAL (
+                   SELECT * FROM commands WHERE terminal_id = terminal.id AND slot = 'round-' || fitted.round
+                      AND op = 'trip' ORDER BY version DESC LIMIT 1) AS trip ON true
+             WHERE fitted.terminal_id = terminal.id) AS rounds,
+           (SELECT jsonb_build_object('state', state, 'by_service', requested_by IS NULL) FROM commands
+             WHERE terminal_id = terminal.id AND slot = 'limit' ORDER BY version DESC LIMIT 1) AS latest_limit,
+           (SELECT max(executed_at) FROM commands WHERE supply_point_id = point.id AND op = 'trip') AS last_trip_at,
+           (SELECT jsonb_object_agg(
+                       kind, jsonb_build_object('cut_not_before', cut_not_before, 'served_at', served_at))
+              FROM (SELECT DISTINCT ON (kind) kind, cut_not_before, served_at FROM notices
+                     WHERE supply_point_id = point.id AND kind IN ('written', 'second') AND withdrawn_at IS NULL
+                     ORDER BY kind, issued_at DESC) AS standing) AS notices
+      FROM supply_points AS point
+      JOIN supply_contracts AS contract ON contract.supply_point_id = point.id AND contract.closed_at IS NULL
+      JOIN allowances AS allowance ON allowance.supply_point_id = point.id
+      JOIN terminals AS terminal ON terminal.supply_point_id = point.id AND terminal.retired_at IS NULL
+      JOIN terminal_live AS live ON live.terminal_id = terminal.id
+      JOIN control_states AS control ON control.supply_point_id = point.id
+     WHERE point.id = ANY(:ids)
+     ORDER BY point.id
+""")
+
+_UNPROVED = OPEN | {"executed", "unknown"}
+
+
+class Picture(NamedTuple):
+    """The facts of one supply point and the terminal that stands there."""
+
+    supply_point_id: UUID
+    terminal_id: str
+    facts: Facts
+
+
+def pictures(
+    session: Session, supply_point_ids: Iterable[UUID], *, report_valid_for: timedelta, retry_after: timedelta
+) -> list[Picture]:
+    """Gather the facts of supply points that have an open contract and a terminal, in id order."""
+    rows = session.execute(_FACTS, {"ids": list(supply_point_ids)}).mappings()
+    return [
+        Picture(
+            row["supply_point_id"],
+            row["terminal_id"],
+            _facts(dict(row), report_valid_for=report_valid_for, retry_after=retry_after),
+        )
+        for row in rows
+    ]
+
+
+def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: timedelta) -> Facts:
+    state = row["state"] or {}
+    limit = row["latest_limit"] or {}
+    notices = row["notices"] or {}
+    return Facts(
+        paid_until_wh=row["paid_until_wh"],
+        supplied_wh=row["supplied_wh"],
+        supplied_at=row["supplied_at"],
+        estimated=row["clock"] == "unset",
+        recent_load_w=row["recent_load_w"],
+        active_power_w=row["active_power_w"],
+        thresholds=Thresholds(
+            notice=Threshold(energy_wh=row["notice_wh"], supply_hours=row["notice_hours"]),
+            warning=Threshold(energy_wh=row["warning_wh"], supply_hours=row["warning_hours"]),
+            limited=Threshold(energy_wh=row["limited_wh"], supply_hours=row["limited_hours"]),
+            trip=Threshold(energy_wh=row["trip_wh"]),
+        ),
+        notice_periods=NoticePeriods(written_s=row["written_notice_s"], second_s=row["second_notice_s"]),
+        control_mode=ControlMode(row["control_mode"]),
+        protected=row["protected"],
+        guaranteed=state.get("guarantee", "off") != "off",
+        reachable=row["reachable"],
+        credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
+        report_valid_for=report_valid_for,
+        retry_after=retry_after,
+        contract_limit_w=row["contract_limit_w"],
+        limit_w=state.get("limit_w"),
+        limit_in_flight=limit.get("state") in _UNPROVED,
+        limit_by_service=limit.get("by_service", False),
+        safe_load_w=row["safe_load_w"],
+        rounds=tuple(_round(fitted, state.get("rounds", "--------")) for fitted in row["rounds"] or ()),
+        last_trip_at=row["last_trip_at"],
+        written_notice=_notice(notices, NoticeKind.WRITTEN),
+        second_notice=_notice(notices, NoticeKind.SECOND),
+        stage=Stage[row["stage"].upper()],
+        stage_paid_until_wh=row["stage_paid_until_wh"],
+    )
+
+
+def _round(fitted: dict[str, Any], relays: str) -> Round:
+    unproved = fitted["state"] in _UNPROVED
+    return Round(
+        round=fitted["round"],
+        importance=fitted["importance"],
+        load_w=fitted["load_w"],
+        relay=relays[fitted["round"] - 1],
+        trip_in_flight=unproved and fitted["op"] == "trip",
+        close_in_flight=unproved and fitted["op"] == "close",
+        tripped_by_service=fitted["trip_by_service"],
+    )
+
+
+def _notice(notices: dict[str, Any], kind: NoticeKind) -> NoticeGiven | None:
+    given = notices.get(kind)
+    if given is None:
+        return None
+    return NoticeGiven(
+        kind=kind,
+        cut_not_before=datetime.fromisoformat(given["cut_not_before"]),
+        served_at=datetime.fromisoformat(given["served_at"]) if given["served_at"] else None,
+    )
+
+
+def control_state(session: Session, supply_point_id: UUID) -> ControlState | None:
+    return session.get(ControlState, supply_point_id)
+
+
+def decisions_of(session: Session, supply_point_id: UUID, *, limit: int) -> list[StageDecisionRecord]:
+    """Return the latest decisions, newest first."""
+    rows = session.scalars(
+        select(StageDecisionRecord)
+        .where(StageDecisionRecord.supply_point_id == supply_point_id)
+        .order_by(StageDecisionRecord.decided_at.desc(), StageDecisionRecord.id.desc())
+        .limit(limit)
+    )
+    return list(rows)
+
+
+def crossed(session: Session, terminal_ids: Iterable[str]) -> list[UUID]:
+    """Return the supply points of these terminals whose counter has reached the reading to look again at."""
+    rows = session.execute(
+        text("""
+            SELECT control.supply_point_id FROM control_states AS control
+              JOIN terminals AS terminal ON terminal.supply_point_id = control.supply_point_id
+              JOIN terminal_live AS live ON live.terminal_id = terminal.id
+             WHERE terminal.id = ANY(:ids) AND live.supplied_wh >= control.look_again_at_wh
+        """),
+        {"ids": list(terminal_ids)},
+    )
+    return [row.supply_point_id for row in rows]
+
+
+def due(session: Session, *, now: datetime, limit: int) -> list[UUID]:
+    """Return the supply points whose time to look again has come, the longest waiting first."""
+    return list(
+        session.scalars(
+            select(ControlState.supply_point_id)
+            .where(ControlState.look_again_at <= now)
+            .order_by(ControlState.look_again_at)
+            .limit(limit)
+        )
+    )

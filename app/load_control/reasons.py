@@ -1,0 +1,81 @@
+"""Every reason that a decision can give, in words for people: Chinese and English."""
+
+from dataclasses import dataclass
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    "no_report_yet": ("终端尚未上报用电量。", "The terminal has not reported its consumption yet."),
+    "above_thresholds": (
+        "剩余电量 {remaining_kwh} 千瓦时，高于通知门限 {level_kwh} 千瓦时。",
+        "{remaining_kwh} kWh left, above the notice threshold of {level_kwh} kWh.",
+    ),
+    "at_or_below": (
+        "剩余电量 {remaining_kwh} 千瓦时，已到{stage_zh}门限 {level_kwh} 千瓦时。",
+        "{remaining_kwh} kWh left, at or below the {stage} threshold of {level_kwh} kWh.",
+    ),
+    "held_until_purchase": (
+        "未新购电，保持{stage_zh}阶段（剩余电量 {remaining_kwh} 千瓦时）。",
+        "No new purchase, so the stage stays {stage} ({remaining_kwh} kWh left).",
+    ),
+    "protected": ("该用户受保护，不得自动限电或跳闸。", "The customer is protected and is never limited or tripped."),
+    "guaranteed": ("正在保电，不得限电或跳闸。", "Supply is guaranteed, so nothing is limited or tripped."),
+    "terminal_decides": (
+        "合同为就地控制，由终端自行跳闸。",
+        "The contract says local control: the terminal decides.",
+    ),
+    "estimate": ("用电量为估算值，不据此跳闸。", "The consumption is an estimate, and an estimate never cuts."),
+    "stale_report": ("最近一次上报已过时（{reported_at}）。", "The latest report is too old ({reported_at})."),
+    "credit_undelivered": ("有已购电量尚未下发到终端。", "A booked purchase has not reached the terminal yet."),
+    "unreachable": ("终端不在线或下行未经证实。", "The terminal is offline, or its downlink is not proved."),
+    "threshold_not_reached": (
+        "剩余电量 {remaining_kwh} 千瓦时，未到门限。",
+        "{remaining_kwh} kWh left: the threshold is not reached.",
+    ),
+    "no_notice": ("尚未发出书面停电通知。", "No written notice has been given."),
+    "notice_not_served": ("书面通知尚无送达证明。", "There is no proof yet that the written notice arrived."),
+    "notice_period": ("书面通知期未满，{until} 前不得跳闸。", "The written notice runs until {until}."),
+    "no_second_notice": ("尚未发出停电前的第二次通知。", "The second notice before the cut has not been given."),
+    "second_notice_not_served": ("第二次通知尚无送达证明。", "There is no proof yet that the second notice arrived."),
+    "second_notice_period": ("第二次通知期未满，{until} 前不得跳闸。", "The second notice runs until {until}."),
+    "round_in_flight": ("上一轮次尚未核实。", "The round before is not verified yet."),
+    "round_pause": ("轮次间隔未到（{until}）。", "The pause between rounds runs until {until}."),
+    "safe_load_kept": (
+        "再跳一轮将低于保安负荷 {safe_load_kw} 千瓦（当前 {active_power_kw} 千瓦）。",
+        "One more round would go below the safe load of {safe_load_kw} kW (now {active_power_kw} kW).",
+    ),
+    "paid": ("已购电，恢复供电。", "A purchase was booked: supply is given back."),
+}
+
+CODES = frozenset(_TEXTS)
+
+STAGE_ZH = {"normal": "正常", "notice": "通知", "warning": "告警", "limited": "限电", "tripped": "跳闸"}
+
+_KILO = 1000
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason: a stable code and the numbers behind it."""
+
+    code: str
+    facts: dict[str, int | str]
+
+    def __init__(self, code: str, **facts: int | str) -> None:
+        if code not in _TEXTS:
+            raise ValueError(f"{code!r} has no words in reasons.py")
+        object.__setattr__(self, "code", code)
+        object.__setattr__(self, "facts", facts)
+
+    def text(self, language: str) -> str:
+        """Say it in ``zh`` or ``en``, energies in kWh and powers in kW."""
+        chinese, english = _TEXTS[self.code]
+        words: dict[str, int | str] = dict(self.facts)
+        for name, value in self.facts.items():
+            if isinstance(value, int) and name.endswith(("_wh", "_w")):
+                words[name.replace("_wh", "_kwh").removesuffix("_w") + ("_kw" if name.endswith("_w") else "")] = (
+                    f"{value // _KILO:,}"
+                )
+        words["stage_zh"] = STAGE_ZH.get(str(self.facts.get("stage", "")), "")
+        return (chinese if language == "zh" else english).format(**words)
+
+    def as_json(self) -> dict[str, object]:
+        return {"code": self.code, "facts": self.facts, "zh": self.text("zh"), "en": self.text("en")}

@@ -1,0 +1,297 @@
+"""Which stage a supply point is in and what is done next, from facts alone, with every reason named."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.customers.rules import ControlMode
+from app.load_control.facts import Cut, Facts, Stage
+from app.load_control.reasons import Reason
+from app.notices.rules import NoticeKind
+from app.quantities import SECONDS_PER_HOUR
+
+ROUND_PAUSE = timedelta(minutes=1)
+LOOK_AGAIN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeDue:
+    kind: NoticeKind
+    cut_not_before: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageDecision:
+    """The stage, why, what holds harsher steps back, what is due, and when to look again."""
+
+    stage: Stage
+    because: tuple[Reason, ...]
+    held: tuple[Reason, ...] = ()
+    notice_due: NoticeDue | None = None
+    trip_round: int | None = None
+    look_again_at: datetime
+    look_again_at_wh: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """The thresholds in Wh at the recent load, each at least as high as the next harsher one."""
+
+    notice: int
+    warning: int
+    limited: int
+    trip: int
+
+    def of(self, stage: Stage) -> int:
+        return (self.notice, self.warning, self.limited, self.trip)[stage - 1]
+
+
+def levels(facts: Facts) -> Levels:
+    """Turn thresholds into Wh, and make sure that the notice comes early enough.
+
+    At 500 kW, a written notice of 72 h and a second one of 30 min need 72.5 h x 500 kW = 36 250 kWh above the trip
+    threshold, even where the contract's own notice threshold is lower: no cut comes late for want of a notice.
+    """
+    load_w = max(facts.recent_load_w, 0)
+    trip = facts.thresholds.trip.level_wh(recent_load_w=load_w)
+    limited = max(trip, facts.thresholds.limited.level_wh(recent_load_w=load_w))
+    warning = max(limited, facts.thresholds.warning.level_wh(recent_load_w=load_w))
+    needed_s = facts.notice_periods.written_s + facts.notice_periods.second_s
+    in_time = trip + load_w * needed_s // SECONDS_PER_HOUR
+    notice = max(warning, in_time, facts.thresholds.notice.level_wh(recent_load_w=load_w))
+    return Levels(notice=notice, warning=warning, limited=limited, trip=trip)
+
+
+def forecast_trip_at(facts: Facts, *, now: datetime) -> datetime | None:
+    """Return when the allowance will reach the trip threshold at the recent load, or None without load.
+
+    10 000 kWh above the threshold at 500 kW: in 20 h.
+    """
+    if facts.recent_load_w <= 0 or facts.supplied_wh is None:
+        return None
+    above_wh = max(facts.remaining_wh - levels(facts).trip, 0)
+    seconds = min(above_wh * SECONDS_PER_HOUR // facts.recent_load_w, 10 * 366 * 24 * SECONDS_PER_HOUR)
+    return now + timedelta(seconds=seconds)
+
+
+def decide_stage(facts: Facts, *, now: datetime) -> StageDecision:
+    """Decide the stage of a supply point and the next step.
+
+    The remaining allowance names the stage that is due: at or below the level of a stage, that stage. A protected
+    or guaranteed point never goes beyond a warning. A limit or trip further waits while anything in
+    :func:`obstacles` stands. Without a purchase a stage never softens, or a limit would lift itself by
+    lowering the load. With 20 000 kWh left, thresholds 50 000 / 30 000 / 10 000 / 0: warning.
+    """
+    if facts.supplied_wh is None:
+        return StageDecision(stage=facts.stage, because=(Reason("no_report_yet"),), look_again_at=now + LOOK_AGAIN)
+    at = levels(facts)
+    due, because = _stage_due(facts, at)
+    stage, held = _stage_allowed(facts, at, due=due, now=now)
+    trip_round, round_held = _next_round(facts, now=now) if stage is Stage.TRIPPED and not held else (None, None)
+    if round_held is not None:
+        held = (*held, round_held)
+    softer_than_tripped = [level for level in Stage if level > due]
+    return StageDecision(
+        stage=stage,
+        because=because,
+        held=held,
+        notice_due=_notice_due(facts, due=due, at=at, now=now),
+        trip_round=trip_round,
+        look_again_at=_look_again_at(facts, due=due, now=now),
+        look_again_at_wh=facts.paid_until_wh - at.of(softer_than_tripped[0]) if softer_than_tripped else None,
+    )
+
+
+def _stage_due(facts: Facts, at: Levels) -> tuple[Stage, tuple[Reason, ...]]:
+    remaining_wh = facts.remaining_wh
+    due = max(
+        (stage for stage in Stage if stage > Stage.NORMAL and remaining_wh <= at.of(stage)), default=Stage.NORMAL
+    )
+    if due < facts.stage and facts.paid_until_wh <= facts.stage_paid_until_wh:
+        return facts.stage, (Reason("held_until_purchase", stage=facts.stage.word, remaining_wh=remaining_wh),)
+    if due is Stage.NORMAL:
+        return due, (Reason("above_thresholds", remaining_wh=remaining_wh, level_wh=at.notice),)
+    return due, (Reason("at_or_below", stage=due.word, remaining_wh=remaining_wh, level_wh=at.of(due)),)
+
+
+def _stage_allowed(facts: Facts, at: Levels, *, due: Stage, now: datetime) -> tuple[Stage, tuple[Reason, ...]]:
+    if due < Stage.LIMITED:
+        return due, ()
+    barred = _never_cut(facts)
+    if barred:
+        return Stage.WARNING, barred
+    stage = Stage.WARNING
+    for cut, harsher in ((Cut.LIMIT, Stage.LIMITED), (Cut.TRIP, Stage.TRIPPED)):
+        if due < harsher:
+            return stage, ()
+        held = obstacles(facts, at, cut=cut, now=now)
+        if held:
+            return max(stage, facts.stage), held
+        stage = harsher
+    return stage, ()
+
+
+def _never_cut(facts: Facts) -> tuple[Reason, ...]:
+    reasons = []
+    if facts.protected:
+        reasons.append(Reason("protected"))
+    if facts.guaranteed:
+        reasons.append(Reason("guaranteed"))
+    return tuple(reasons)
+
+
+def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Reason, ...]:
+    """Name everything that stands against an automatic limit or trip now; empty when nothing does."""
+    found = list(_never_cut(facts))
+    if facts.control_mode is ControlMode.LOCAL:
+        found.append(Reason("terminal_decides"))
+    found += _unsure(facts, now=now)
+    if facts.remaining_wh > at.of(Stage.TRIPPED if cut is Cut.TRIP else Stage.LIMITED) and (
+        facts.stage < (Stage.TRIPPED if cut is Cut.TRIP else Stage.LIMITED)
+    ):
+        found.append(Reason("threshold_not_reached", remaining_wh=facts.remaining_wh))
+    found += _notice_wanting(facts, cut=cut, now=now)
+    return tuple(found)
+
+
+def _unsure(facts: Facts, *, now: datetime) -> list[Reason]:
+    found = []
+    if facts.estimated:
+        found.append(Reason("estimate"))
+    if facts.supplied_at is None or now - facts.supplied_at > facts.report_valid_for:
+        found.append(Reason("stale_report", reported_at=facts.supplied_at.isoformat() if facts.supplied_at else ""))
+    if facts.credit_undelivered:
+        found.append(Reason("credit_undelivered"))
+    if not facts.reachable:
+        found.append(Reason("unreachable"))
+    return found
+
+
+def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
+    written = facts.written_notice
+    if written is None:
+        return [Reason("no_notice")]
+    written_from = written.cut_from(period_s=facts.notice_periods.written_s)
+    if written_from is None:
+        return [Reason("notice_not_served")]
+    if cut is Cut.LIMIT:
+        return []
+    if now < written_from:
+        return [Reason("notice_period", until=written_from.isoformat())]
+    second = facts.second_notice
+    second_from = second.cut_from(period_s=facts.notice_periods.second_s) if second else None
+    if second_from is None:
+        return [Reason("second_notice_not_served" if second else "no_second_notice")]
+    if now < second_from:
+        return [Reason("second_notice_period", until=second_from.isoformat())]
+    return []
+
+
+def _notice_due(facts: Facts, *, due: Stage, at: Levels, now: datetime) -> NoticeDue | None:
+    if due < Stage.NOTICE:
+        return None
+    periods = facts.notice_periods
+    if facts.written_notice is None:
+        forecast = forecast_trip_at(facts, now=now) or now
+        earliest = now + timedelta(seconds=periods.written_s)
+        return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=max(earliest, forecast))
+    written_from = facts.written_notice.cut_from(period_s=periods.written_s)
+    threatened = facts.remaining_wh <= at.trip and not _never_cut(facts)
+    if threatened and facts.second_notice is None and written_from is not None:
+        earliest = max(now, written_from - timedelta(seconds=periods.second_s))
+        if now >= earliest and facts.control_mode is ControlMode.REMOTE:
+            return NoticeDue(kind=NoticeKind.SECOND, cut_not_before=now + timedelta(seconds=periods.second_s))
+    return None
+
+
+def _next_round(facts: Facts, *, now: datetime) -> tuple[int | None, Reason | None]:
+    """Choose the least important round that is still closed and leaves the safe load standing."""
+    if any(one.in_flight for one in facts.rounds):
+        return None, Reason("round_in_flight")
+    closed = sorted((one for one in facts.rounds if one.relay == "1"), key=lambda one: (one.importance, one.round))
+    if not closed:
+        return None, None
+    if facts.last_trip_at is not None and now - facts.last_trip_at < ROUND_PAUSE:
+        return None, Reason("round_pause", until=(facts.last_trip_at + ROUND_PAUSE).isoformat())
+    power_w = facts.active_power_w or 0
+    for one in closed:
+        if power_w - one.load_w >= facts.safe_load_w:
+            return one.round, None
+    return None, Reason("safe_load_kept", active_power_w=power_w, safe_load_w=facts.safe_load_w)
+
+
+def _look_again_at(facts: Facts, *, due: Stage, now: datetime) -> datetime:
+    moments = [now + LOOK_AGAIN]
+    if due is Stage.TRIPPED:
+        moments.append(now + facts.retry_after)
+        periods = facts.notice_periods
+        for given, period_s in (
+            (facts.written_notice, periods.written_s),
+            (facts.written_notice, periods.written_s - periods.second_s),
+            (facts.second_notice, periods.second_s),
+        ):
+            cut_from = given.cut_from(period_s=period_s) if given else None
+            if cut_from is not None and cut_from > now:
+                moments.append(cut_from)
+    return min(moments)
+
+
+def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tuple[Reason, ...]:
+    """Check a cut at the last moment: everything that forbids it now, or nothing.
+
+    An automatic one needs all that the decision needed. One ordered by a person needs no threshold and no forecast,
+    but a protected or guaranteed point, an undelivered purchase and unsure facts stop it as well, and a trip needs
+    its notice served and its periods run out. Only taking a guarantee off ignores the guarantee.
+    """
+    if automatic:
+        return obstacles(facts, levels(facts), cut=cut, now=now)
+    found = [reason for reason in _never_cut(facts) if cut is not Cut.GUARANTEE_OFF or reason.code != "guaranteed"]
+    if cut is Cut.CONTROL:
+        will_cut = facts.control_mode is ControlMode.LOCAL and facts.remaining_wh <= levels(facts).trip
+        return (*found, *(_notice_wanting(facts, cut=Cut.TRIP, now=now) if will_cut else ()))
+    if cut is Cut.GUARANTEE_OFF:
+        return tuple(found)
+    found += _unsure(facts, now=now)
+    if cut is Cut.TRIP:
+        found += _notice_wanting(facts, cut=cut, now=now)
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One command that the decision asks for; ``op`` and ``args`` as the terminal protocol has them."""
+
+    op: str
+    args: dict[str, Any]
+
+
+def steps(decision: StageDecision, facts: Facts) -> tuple[Step, ...]:
+    """Name the commands that bring the site to where the decision wants it, and none that is there already.
+
+    Limited at a contract limit of 300 kW, terminal without limit: set 300 kW. Normal with round 2 tripped by the
+    service: allow round 2 to close. What a person tripped or limited stays until a person takes it back.
+    """
+    wanted = []
+    if facts.control_mode is ControlMode.REMOTE:
+        wanted += _limit_steps(decision, facts)
+    if decision.trip_round is not None:
+        args = {"round": decision.trip_round, "alarm_delay_min": 0, "limit_min": 0, "safe_load_w": facts.safe_load_w}
+        wanted.append(Step(op="trip", args=args))
+    if decision.stage < Stage.TRIPPED and facts.control_mode is ControlMode.REMOTE:
+        wanted += [
+            Step(op="close", args={"round": one.round, "manner": "allow"})
+            for one in facts.rounds
+            if one.tripped_by_service and (one.relay == "0" or one.trip_in_flight) and not one.close_in_flight
+        ]
+    return tuple(wanted)
+
+
+def _limit_steps(decision: StageDecision, facts: Facts) -> list[Step]:
+    if facts.limit_in_flight:
+        return []
+    if decision.stage >= Stage.LIMITED and facts.limit_w is None and not facts.guaranteed:
+        args = {"power_w": facts.contract_limit_w, "alarm_delay_min": 0, "safe_load_w": facts.safe_load_w}
+        return [Step(op="limit", args=args)]
+    if decision.stage < Stage.LIMITED and facts.limit_w is not None and facts.limit_by_service:
+        return [Step(op="limit", args={"power_w": None, "alarm_delay_min": 0})]
+    return []

@@ -1,0 +1,269 @@
+"""Brings supply points to the stage that is due: decides, records why, and issues what the decision asks for."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.clock import Clock
+from app.commands import service as commands
+from app.commands.models import Command
+from app.commands.rules import Op
+from app.customers import service as customers
+from app.database import new_id
+from app.load_control import queries
+from app.load_control.facts import Cut, Facts, Stage
+from app.load_control.models import ControlState, StageDecisionRecord
+from app.load_control.queries import Picture
+from app.load_control.reasons import Reason
+from app.load_control.rules import StageDecision, decide_stage, steps, why_not_cut
+from app.notices import service as notices
+from app.notices.rules import NoticeKind, word
+
+_RETRY_S = 20
+_GRACE_S = 10
+
+_CUTS = {Op.LIMIT: Cut.LIMIT, Op.TRIP: Cut.TRIP, Op.CONTROL: Cut.CONTROL, Op.GUARANTEE: Cut.GUARANTEE_OFF}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """The clock and how often terminals report, from which the age of a stale report follows."""
+
+    clock: Clock
+    report_interval_s: int
+
+    @property
+    def report_valid_for(self) -> timedelta:
+        """Two intervals and ten seconds of a machine's life: 30 min 10 s at the usual quarter of an hour."""
+        return timedelta(seconds=2 * self.report_interval_s) + self.clock.lived(_GRACE_S)
+
+    @property
+    def retry_after(self) -> timedelta:
+        return self.clock.lived(_RETRY_S)
+
+
+def open_control(session: Session, supply_point_id: UUID, *, now: datetime) -> None:
+    """Put a new supply point under control, in stage normal."""
+    session.execute(
+        insert(ControlState)
+        .values(
+            supply_point_id=supply_point_id,
+            stage=Stage.NORMAL.word,
+            since=now,
+            paid_until_wh=0,
+            because=[],
+            held=[],
+            look_again_at=now,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def reassess(
+    session: Session, supply_point_ids: Collection[UUID], *, trigger: str, pace: Pace, now: datetime
+) -> list[StageDecision]:
+    """Decide anew for supply points, lock first, and do what the decisions ask for; returns them in id order."""
+    if not supply_point_ids:
+        return []
+    customers.lock_supply_points(session, supply_point_ids)
+    decided = []
+    for picture in _pictures(session, supply_point_ids, pace):
+        decision = decide_stage(picture.facts, now=now)
+        decision_id = _record(session, picture, decision, trigger=trigger, now=now)
+        _act(session, picture, decision, decision_id=decision_id, pace=pace, now=now)
+        decided.append(decision)
+    return decided
+
+
+def after_purchase(session: Session, supply_point_id: UUID, *, pace: Pace, now: datetime) -> None:
+    """Give back what a purchase gives back, at once; a point in normal stage only looks again at its own pace.
+
+    The caller holds the supply point's lock. More energy cannot take a point out of the normal stage, so the
+    counter is full: the sweep moves the reading to look at.
+    """
+    still_normal = session.execute(
+        text("UPDATE control_states SET look_again_at = :now WHERE supply_point_id = :id AND stage = 'normal'"),
+        {"now": now, "id": supply_point_id},
+    )
+    if still_normal.rowcount == 0:  # type: ignore[attr-defined]
+        commands.call_back_cuts(session, supply_point_id, because="a purchase was booked", now=now)
+        reassess(session, [supply_point_id], trigger="purchase", pace=pace, now=now)
+
+
+def reasons_against(session: Session, command: Command, *, pace: Pace, now: datetime) -> tuple[Reason, ...]:
+    """Check at the last moment, with the supply point locked, whether a cut may still be sent; empty means yes."""
+    customers.lock_supply_points(session, [command.supply_point_id])
+    found = _pictures(session, [command.supply_point_id], pace)
+    if not found:
+        return (Reason("no_report_yet"),)
+    cut = _CUTS[Op(command.op)]
+    return why_not_cut(found[0].facts, cut=cut, automatic=command.requested_by is None, now=now)
+
+
+def _pictures(session: Session, supply_point_ids: Collection[UUID], pace: Pace) -> list[Picture]:
+    return queries.pictures(
+        session, supply_point_ids, report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+    )
+
+
+def _record(
+    session: Session, picture: Picture, decision: StageDecision, *, trigger: str, now: datetime
+) -> UUID | None:
+    """Store the state, and the decision where it says anything new; returns the decision's id then."""
+    before = queries.control_state(session, picture.supply_point_id)
+    if before is None:
+        raise LookupError(f"supply point {picture.supply_point_id} is not under control")
+    because = [reason.as_json() for reason in decision.because]
+    held = [reason.as_json() for reason in decision.held]
+    news = (
+        before.stage != decision.stage.word
+        or _codes(before.because) != _codes(because)
+        or _codes(before.held) != _codes(held)
+    )
+    decision_id = new_id() if news else None
+    if decision_id is not None:
+        session.add(
+            StageDecisionRecord(
+                id=decision_id,
+                supply_point_id=picture.supply_point_id,
+                decided_at=now,
+                trigger=trigger,
+                stage_before=before.stage,
+                stage=decision.stage.word,
+                because=because,
+                held=held,
+                facts=_shown(picture.facts),
+            )
+        )
+        before.decision_id = decision_id
+    if before.stage != decision.stage.word:
+        before.since = now
+        before.stage = decision.stage.word
+    before.paid_until_wh = picture.facts.paid_until_wh
+    before.because = because
+    before.held = held
+    before.look_again_at = decision.look_again_at
+    before.look_again_at_wh = decision.look_again_at_wh
+    session.flush()
+    return decision_id
+
+
+def _codes(reasons: list[dict[str, Any]]) -> list[str]:
+    return [reason["code"] for reason in reasons]
+
+
+def _shown(facts: Facts) -> dict[str, Any]:
+    """Write the facts as JSON for the record: moments as text, spans in seconds."""
+
+    def plain(value: Any) -> Any:
+        match value:
+            case datetime():
+                return value.isoformat()
+            case timedelta():
+                return int(value.total_seconds())
+            case dict():
+                return {name: plain(inner) for name, inner in value.items()}
+            case list() | tuple():
+                return [plain(inner) for inner in value]
+            case _:
+                return value
+
+    shown: dict[str, Any] = plain(asdict(facts))
+    return {**shown, "remaining_wh": facts.remaining_wh}
+
+
+def _act(
+    session: Session,
+    picture: Picture,
+    decision: StageDecision,
+    *,
+    decision_id: UUID | None,
+    pace: Pace,
+    now: datetime,
+) -> None:
+    facts = picture.facts
+    reason = " ".join(one.text("en") for one in decision.because)[:400]
+    for step in steps(decision, facts):
+        commands.issue(
+            session,
+            commands.NewCommand(
+                terminal_id=picture.terminal_id,
+                supply_point_id=picture.supply_point_id,
+                op=Op(step.op),
+                args=step.args,
+                reason=reason,
+                stage=decision.stage.word,
+                decision_id=decision_id,
+                limit_w=facts.limit_w,
+            ),
+            clock=pace.clock,
+            now=now,
+        )
+    for kind, cut_not_before in _notices_of(facts, decision):
+        _tell(session, picture, kind, cut_not_before=cut_not_before, reason=reason, pace=pace, now=now)
+    softened_by_purchase = decision.stage is Stage.NORMAL and facts.stage > Stage.NORMAL
+    if softened_by_purchase:
+        notices.withdraw(session, picture.supply_point_id, because="the allowance is above its thresholds", now=now)
+
+
+def _notices_of(facts: Facts, decision: StageDecision) -> list[tuple[NoticeKind, datetime | None]]:
+    told: list[tuple[NoticeKind, datetime | None]] = []
+    if decision.notice_due is not None:
+        told.append((decision.notice_due.kind, decision.notice_due.cut_not_before))
+    if decision.stage > facts.stage:
+        entered = {
+            Stage.WARNING: NoticeKind.WARNING,
+            Stage.LIMITED: NoticeKind.LIMITED,
+            Stage.TRIPPED: NoticeKind.TRIPPED,
+        }.get(decision.stage)
+        if entered is not None and decision.notice_due is None:
+            told.append((entered, None))
+    if decision.stage is Stage.NORMAL and facts.stage is Stage.TRIPPED:
+        told.append((NoticeKind.RESTORED, None))
+    return told
+
+
+def _tell(
+    session: Session,
+    picture: Picture,
+    kind: NoticeKind,
+    *,
+    cut_not_before: datetime | None,
+    reason: str,
+    pace: Pace,
+    now: datetime,
+) -> None:
+    facts = picture.facts
+    wording = word(
+        kind, remaining_wh=facts.remaining_wh, cut_not_before=cut_not_before, limit_w=facts.contract_limit_w
+    )
+    command = commands.issue(
+        session,
+        commands.NewCommand(
+            terminal_id=picture.terminal_id,
+            supply_point_id=picture.supply_point_id,
+            op=Op.WARN,
+            args={"stage": kind.value, "text": {"zh": wording.zh, "en": wording.en}},
+            reason=reason,
+            stage=kind.value,
+        ),
+        clock=pace.clock,
+        now=now,
+    )
+    notices.give(
+        session,
+        notices.NewNotice(
+            supply_point_id=picture.supply_point_id,
+            kind=kind,
+            wording=wording,
+            cut_not_before=cut_not_before,
+            command_id=command.id,
+        ),
+        now=now,
+    )

@@ -1,0 +1,112 @@
+"""The HTTP process: the API with its edge, its documentation and its health."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import anyio.to_thread
+import uvicorn
+from alembic.script import ScriptDirectory
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from starlette.middleware import Middleware
+
+import app.http.documentation
+import app.http.health
+import app.staff.routes
+from app.database import connect
+from app.http.documentation import serve_documentation
+from app.http.health import RequestMetrics, route_templates
+from app.http.limits import BodyLimit, SecurityHeaders
+from app.http.policies import refuse_unprotected
+from app.http.problems import UnhandledErrors, handle_problems
+from app.settings import Settings
+
+API = "/api/v1"
+
+#: The routers of the features, each under ``/api/v1``.
+ROUTERS = [
+    app.staff.routes.router,
+]
+
+_MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+_GRACE_S = 10
+
+_DESCRIPTION = """
+Prepaid and load-control purchase of electricity for large customers 大用户预付费及负控购电.
+
+Sign in with *Authorize*. Money is in whole fen, energy in whole Wh, moments are UTC. What moves value asks for
+an `Idempotency-Key`. Every refusal is a problem document (RFC 9457) that says what was wrong and what would be
+right; [all problems](/problems).
+"""
+_TAGS = [
+    {"name": "people", "description": "Sign-in, people and offices 人员与营业厅"},
+    {"name": "health", "description": "For the machines that watch the service 运行监视"},
+]
+
+
+def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
+    """Put the service together.
+
+    Args:
+        settings: of this process.
+        engine: one that the caller owns and closes; without it the service opens and closes its own.
+
+    Raises:
+        UnprotectedRoute: a route has no policy.
+    """
+    service = FastAPI(
+        title="Wattgate",
+        version=version("wattgate"),
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(RequestMetrics),
+            Middleware(UnhandledErrors),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
+    )
+    service.state.settings = settings
+    service.state.token_secret = settings.token_secret.get_secret_value()
+    service.state.owns_engine = engine is None
+    service.state.engine = engine or connect(
+        settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
+    )
+    service.state.migration_head = ScriptDirectory(_MIGRATIONS).get_current_head()
+    for router in ROUTERS:
+        service.include_router(router, prefix=API)
+    service.include_router(app.http.health.router)
+    service.include_router(app.http.documentation.router)
+    handle_problems(service)
+    serve_documentation(service)
+    refuse_unprotected(service)
+    service.state.route_templates = route_templates(service)
+    return service
+
+
+def serve(settings: Settings) -> None:
+    """Run the HTTP process until it is told to end; requests under way are finished first."""
+    uvicorn.run(
+        create_app(settings),
+        host=settings.http_host,
+        port=settings.http_port,
+        access_log=False,  # /metrics counts requests; the audit record says who did what
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(service: FastAPI) -> AsyncIterator[None]:
+    # As many routes at once as connections: one more would only wait for a connection while holding a thread.
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = service.state.settings.database_pool_size
+    yield
+    if service.state.owns_engine:
+        service.state.engine.dispose()

@@ -1,0 +1,264 @@
+"""MQTT in: parses what terminals tell, gathers it into batches, and answers once it is committed."""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from app.clock import monotonic_s, sleep
+from app.commands.rules import AckStep
+from app.commands.service import Answer
+from app.database import in_transaction
+from app.load_control.service import Pace
+from app.mqtt import messages, topics
+from app.mqtt.messages import UnreadableError
+from app.terminal_reports import service
+from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable
+from app.terminal_reports.service import Receipt, Recorded
+
+log = structlog.get_logger()
+
+RECEIVED = Counter("wattgate_messages_received_total", "Messages from terminals", ["kind"])
+COMMITTED = Counter("wattgate_messages_committed_total", "Messages from terminals whose batch is committed")
+DROPPED = Counter("wattgate_messages_dropped_total", "Messages not taken because the queue was full")
+BATCH_SECONDS = Histogram("wattgate_batch_seconds", "Time to record a batch")
+WAITING = Gauge("wattgate_ingest_queue", "Messages that wait to be recorded")
+
+_BATCH_MESSAGES = 1000
+_BATCH_S = 0.05
+_QUEUE_MESSAGES = 20_000
+_QUEUE_FULL_S = 5.0
+_RECEIPT_EVERY_S = 1.0
+
+Frame = tuple[str, bytes]
+Publish = Callable[[str, bytes], object]
+
+
+@dataclass
+class _Owed:
+    receipt: Receipt
+    due_s: float
+
+
+class Ingest:
+    """One thread that records; the network thread only puts frames into its bounded queue."""
+
+    def __init__(self, engine: Engine, *, pace: Pace, publish: Publish) -> None:
+        self._engine = engine
+        self._pace = pace
+        self._publish = publish
+        self._frames: queue.Queue[Frame] = queue.Queue(maxsize=_QUEUE_MESSAGES)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
+        self._owed: dict[tuple[str, UUID], _Owed] = {}
+        self._last_receipt_s: dict[str, float] = {}
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Record what is queued, then end."""
+        self._stopping.set()
+        self._thread.join(timeout=30)
+
+    def put(self, topic: str, payload: bytes) -> None:
+        """Take a frame from the network thread; a full queue makes the broker wait, and then drops.
+
+        A dropped report is no loss: without a receipt the terminal sends it again.
+        """
+        try:
+            self._frames.put((topic, payload), timeout=_QUEUE_FULL_S)
+        except queue.Full:
+            DROPPED.inc()
+
+    def _run(self) -> None:
+        while not (self._stopping.is_set() and self._frames.empty()):
+            frames = self._gather()
+            WAITING.set(self._frames.qsize())
+            if frames:
+                self._record(frames)
+            self._pay_receipts()
+
+    def _gather(self) -> list[Frame]:
+        try:
+            frames = [self._frames.get(timeout=0.2 if not self._owed else 0.05)]
+        except queue.Empty:
+            return []
+        until_s = monotonic_s() + _BATCH_S
+        while len(frames) < _BATCH_MESSAGES:
+            try:
+                frames.append(self._frames.get(timeout=max(until_s - monotonic_s(), 0)))
+            except queue.Empty:
+                break
+        return frames
+
+    def _record(self, frames: list[Frame]) -> None:
+        """Record frames whole; wait out a database that is away, and take a batch apart that it cannot store."""
+        batch = read_batch(frames)
+        while True:
+            try:
+                with BATCH_SECONDS.time():
+                    recorded = in_transaction(
+                        self._engine,
+                        lambda session: service.record(session, batch, pace=self._pace, now=self._pace.clock.now()),
+                    )
+            except OperationalError as error:
+                log.warning("the database is away; the batch waits", messages=len(frames), error=str(error.orig))
+                if self._stopping.is_set():
+                    return
+                sleep(0.5)
+            except DBAPIError as error:
+                log.exception("a batch could not be stored", messages=len(frames))
+                self._take_apart(frames, reason=str(error.orig))
+                return
+            else:
+                COMMITTED.inc(len(frames))
+                self._answer(recorded)
+                return
+
+    def _take_apart(self, frames: list[Frame], *, reason: str) -> None:
+        if len(frames) > 1:
+            middle = len(frames) // 2
+            self._record(frames[:middle])
+            self._record(frames[middle:])
+            return
+        topic, payload = frames[0]
+        poison = Unreadable(topic, payload, f"the database refused it: {reason[:300]}")
+        in_transaction(
+            self._engine, lambda session: service.quarantine(session, [poison], now=self._pace.clock.now())
+        )
+
+    def _answer(self, recorded: Recorded) -> None:
+        for terminal_id, challenge in recorded.challenges.items():
+            sent = messages.ClockChallenge(at=self._pace.clock.now(), challenge=challenge)
+            self._tell(terminal_id, "clock", messages.encode(sent))
+            self._tell(terminal_id, "request", messages.encode(messages.Request(want="state")))
+        for receipt in recorded.receipts:
+            due_s = self._last_receipt_s.get(receipt.terminal_id, 0.0) + _RECEIPT_EVERY_S
+            self._owed[receipt.terminal_id, receipt.spool_id] = _Owed(receipt, due_s)
+
+    def _pay_receipts(self) -> None:
+        """Send the receipts that are due: merged, at most one a terminal and second."""
+        now_s = monotonic_s()
+        for key in [key for key, owed in self._owed.items() if owed.due_s <= now_s]:
+            receipt = self._owed.pop(key).receipt
+            message = messages.Receipt(
+                spool_id=receipt.spool_id, upto=receipt.upto, missing=[list(gap) for gap in receipt.missing[:100]]
+            )
+            self._last_receipt_s[receipt.terminal_id] = now_s
+            self._tell(receipt.terminal_id, "receipt", messages.encode(message))
+
+    def _tell(self, terminal_id: str, kind: str, payload: bytes) -> None:
+        try:
+            self._publish(topics.down(terminal_id, kind), payload)
+        except Exception as error:  # noqa: BLE001 - an answer that is lost is asked for again by the terminal
+            log.info("not sent", terminal_id=terminal_id, kind=kind, error=repr(error))
+
+
+def read_batch(frames: list[Frame]) -> Batch:
+    """Parse frames in the order in which they came; what cannot be read goes beside, with the reason."""
+    batch = Batch()
+    for topic, payload in frames:
+        try:
+            terminal_id, kind = topics.parse_up(topic)
+            RECEIVED.labels(kind).inc()
+            _READERS[kind](batch, terminal_id, messages.parse_up(kind, payload))
+        except (UnreadableError, ValueError) as error:
+            batch.unreadable.append(Unreadable(topic[:300], payload[: topics.MAX_PAYLOAD_BYTES], str(error)))
+    return batch
+
+
+def _read_report(batch: Batch, terminal_id: str, told: messages.Report, *, backfilled: bool = False) -> None:
+    batch.reports.append(
+        ReportRow(
+            terminal_id,
+            told.spool_id,
+            told.seq,
+            told.at,
+            backfilled,
+            told.clock,
+            told.supplied_wh,
+            told.active_power_w,
+            told.state.model_dump(mode="json"),
+            told.model_dump_json(exclude={"spool_id", "seq", "at"}),
+        )
+    )
+
+
+def _read_backfill(batch: Batch, terminal_id: str, told: messages.Report) -> None:
+    _read_report(batch, terminal_id, told, backfilled=True)
+
+
+def _read_event(batch: Batch, terminal_id: str, told: messages.Event) -> None:
+    detail = told.detail.model_dump_json(exclude_none=True)
+    batch.events.append(EventRow(terminal_id, told.spool_id, told.seq, told.at, told.type, detail))
+
+
+def _read_birth(batch: Batch, terminal_id: str, told: messages.Birth) -> None:
+    batch.seen.append(
+        Seen(
+            terminal_id,
+            told.session,
+            told.at,
+            told.uptime_s,
+            told.clock,
+            told.state.model_dump(mode="json"),
+            boot=told.boot,
+            firmware=told.firmware,
+            spool=(told.spool.id, told.spool.first),
+            results={str(one.command_id): (AckStep(one.step), one.code) for one in told.results},
+        )
+    )
+    batch.deaths.pop(terminal_id, None)
+
+
+def _read_heartbeat(batch: Batch, terminal_id: str, told: messages.Heartbeat) -> None:
+    batch.seen.append(
+        Seen(
+            terminal_id,
+            told.session,
+            told.at,
+            told.uptime_s,
+            told.clock,
+            told.state.model_dump(mode="json"),
+            active_power_w=told.active_power_w,
+            echo=told.echo,
+        )
+    )
+
+
+def _read_death(batch: Batch, terminal_id: str, told: messages.Death) -> None:
+    batch.deaths[terminal_id] = told.session
+
+
+def _read_ack(batch: Batch, terminal_id: str, told: messages.Ack) -> None:
+    if told.command_id is None:
+        raise UnreadableError(f"the terminal could not read a command: {told.code}")
+    batch.answers.append(
+        Answer(
+            terminal_id=terminal_id,
+            command_id=told.command_id,
+            step=AckStep(told.step),
+            code=told.code,
+            at=told.at,
+            detail=told.detail.model_dump(exclude_none=True),
+        )
+    )
+
+
+_READERS: dict[str, Callable[[Batch, str, Any], None]] = {
+    "birth": _read_birth,
+    "death": _read_death,
+    "heartbeat": _read_heartbeat,
+    "report": _read_report,
+    "backfill": _read_backfill,
+    "event": _read_event,
+    "ack": _read_ack,
+}

@@ -1,0 +1,116 @@
+"""What terminals told, free of transport: the rows of a batch, and which of them say something about now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app.commands.rules import AckStep
+
+
+class ReportRow(NamedTuple):
+    """One report as it is stored; ``payload`` is its JSON text."""
+
+    terminal_id: str
+    spool_id: UUID
+    seq: int
+    at: datetime
+    backfilled: bool
+    clock: str
+    supplied_wh: int
+    active_power_w: int
+    state: dict[str, Any]
+    payload: str
+
+
+class EventRow(NamedTuple):
+    terminal_id: str
+    spool_id: UUID
+    seq: int
+    at: datetime
+    type: str
+    detail: str
+
+
+class Seen(NamedTuple):
+    """A birth (with what it remembers) or a heartbeat."""
+
+    terminal_id: str
+    session: str
+    at: datetime
+    uptime_s: int
+    clock: str
+    state: dict[str, Any]
+    active_power_w: int | None = None
+    echo: str | None = None
+    boot: int | None = None
+    firmware: str | None = None
+    spool: tuple[UUID, int] | None = None
+    results: dict[str, tuple[AckStep, str | None]] | None = None
+
+
+class Unreadable(NamedTuple):
+    topic: str
+    payload: bytes
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """What has arrived since the last batch, in the order in which it came."""
+
+    reports: list[ReportRow] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    deaths: dict[str, str] = field(default_factory=dict)
+    answers: list[Any] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    def terminal_ids(self) -> set[str]:
+        told = (self.reports, self.events, self.seen, self.answers)
+        return {row.terminal_id for rows in told for row in rows} | set(self.deaths)
+
+    def without(self, strangers: set[str]) -> "Batch":
+        """Return the batch less what unregistered terminals told."""
+        return Batch(
+            reports=[row for row in self.reports if row.terminal_id not in strangers],
+            events=[row for row in self.events if row.terminal_id not in strangers],
+            seen=[row for row in self.seen if row.terminal_id not in strangers],
+            deaths={name: session for name, session in self.deaths.items() if name not in strangers},
+            answers=[row for row in self.answers if row.terminal_id not in strangers],
+            unreadable=self.unreadable,
+        )
+
+
+def newest(reports: Iterable[ReportRow]) -> dict[str, ReportRow]:
+    """Return the newest report of each terminal that speaks of now; a back-filled one never does.
+
+    Of numbers 7, 9, 8 of one spool: 9. Of two spools: the one whose report came last.
+    """
+    found: dict[str, ReportRow] = {}
+    for row in reports:
+        if row.backfilled:
+            continue
+        before = found.get(row.terminal_id)
+        if before is None or before.spool_id != row.spool_id or row.seq > before.seq:
+            found[row.terminal_id] = row
+    return found
+
+
+def last_seen(seen: Iterable[Seen]) -> dict[str, Seen]:
+    """Return the last birth or heartbeat of each terminal, carrying what a birth before it in the batch told."""
+    found: dict[str, Seen] = {}
+    for row in seen:
+        before = found.get(row.terminal_id)
+        if before is not None and row.boot is None and before.boot is not None and before.session == row.session:
+            kept = {
+                "boot": before.boot,
+                "firmware": before.firmware,
+                "spool": before.spool,
+                "results": before.results,
+            }
+            found[row.terminal_id] = row._replace(**kept)
+        else:
+            found[row.terminal_id] = row
+    return found

@@ -1,0 +1,274 @@
+"""Records batches of what terminals told, with set-based SQL, and has control look at what has changed."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.dialects.postgresql import Range
+from sqlalchemy.orm import Session
+
+from app.commands import service as commands
+from app.commands.models import Command
+from app.commands.rules import OPEN, CommandState, Evidence, Op
+from app.customers import service as customers
+from app.load_control import queries as load_control_queries
+from app.load_control import service as load_control
+from app.load_control.service import Pace
+from app.notices import service as notices
+from app.terminal_reports.models import QuarantinedMessage
+from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable, last_seen, newest
+from app.terminals import presence
+from app.terminals.models import Terminal
+from app.terminals.presence import Counter, Told
+
+_ADD_REPORTS = text("""
+    INSERT INTO terminal_reports
+           (terminal_id, spool_id, seq, at, received_at, backfilled, supplied_wh, active_power_w, payload)
+    SELECT terminal_id, spool_id, seq, at, :now, backfilled, supplied_wh, active_power_w, CAST(payload AS jsonb)
+      FROM unnest(CAST(:terminals AS text[]), CAST(:spools AS uuid[]), CAST(:seqs AS bigint[]),
+                  CAST(:ats AS timestamptz[]), CAST(:backfilled AS boolean[]), CAST(:supplied AS bigint[]),
+                  CAST(:powers AS bigint[]), CAST(:payloads AS text[]))
+        AS told (terminal_id, spool_id, seq, at, backfilled, supplied_wh, active_power_w, payload)
+    ON CONFLICT DO NOTHING
+""")
+
+_ADD_EVENTS = text("""
+    INSERT INTO terminal_events (terminal_id, spool_id, seq, at, received_at, type, detail)
+    SELECT terminal_id, spool_id, seq, at, :now, type, CAST(detail AS jsonb)
+      FROM unnest(CAST(:terminals AS text[]), CAST(:spools AS uuid[]), CAST(:seqs AS bigint[]),
+                  CAST(:ats AS timestamptz[]), CAST(:types AS text[]), CAST(:details AS text[]))
+        AS told (terminal_id, spool_id, seq, at, type, detail)
+    ON CONFLICT DO NOTHING
+""")
+
+_KEEP_SPOOLS = text("""
+    WITH told AS (
+        SELECT terminal_id, spool_id, range_agg(int8range(low, high, '[]')) AS stored
+          FROM unnest(CAST(:terminals AS text[]), CAST(:spools AS uuid[]), CAST(:lows AS bigint[]),
+                      CAST(:highs AS bigint[])) AS number (terminal_id, spool_id, low, high)
+         GROUP BY terminal_id, spool_id ORDER BY terminal_id, spool_id
+    ), kept AS (
+        INSERT INTO terminal_spools AS spool (terminal_id, spool_id, stored, lost_before, created_at)
+        SELECT terminal_id, spool_id, stored, 1, :now FROM told
+        ON CONFLICT (terminal_id, spool_id) DO UPDATE SET stored = spool.stored + excluded.stored
+        RETURNING terminal_id, spool_id, stored
+    )
+    SELECT terminal_id, spool_id, upper(stored) - 1 AS upto,
+           int8multirange(int8range(1, upper(stored))) - stored AS missing
+      FROM kept
+""")
+
+
+class Receipt(NamedTuple):
+    """What a terminal may forget: everything up to ``upto`` but the inclusive ranges that are missing."""
+
+    terminal_id: str
+    spool_id: UUID
+    upto: int
+    missing: list[tuple[int, int]]
+
+
+@dataclass(kw_only=True)
+class Recorded:
+    """What is to be sent once the batch is committed."""
+
+    receipts: list[Receipt]
+    challenges: dict[str, str]
+
+
+def record(session: Session, batch: Batch, *, pace: Pace, now: datetime) -> Recorded:
+    """Record a batch whole: reports and events once each, live state, answers, proofs, and what follows from them."""
+    current = presence.sessions_of(session, batch.terminal_ids())
+    strangers = batch.terminal_ids() - set(current)
+    known = batch.without(strangers) if strangers else batch
+    quarantine(session, [*known.unreadable, *_of_strangers(strangers)], now=now)
+    seen = last_seen(known.seen)
+    challenges = {name: secrets.token_hex(8) for name, row in seen.items() if row.session != current[name]}
+    _note_presence(session, known, seen, challenges, now=now)
+    _add_reports(session, known.reports, now=now)
+    _add_events(session, known.events, now=now)
+    receipts = _keep_spools(session, known, now=now)
+    _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now)
+    return Recorded(receipts=receipts, challenges=challenges)
+
+
+def quarantine(session: Session, unreadable: Iterable[Unreadable], *, now: datetime) -> None:
+    """Keep what could not be read, with the reason."""
+    rows = [{**one._asdict(), "received_at": now} for one in unreadable]
+    if rows:
+        session.execute(insert(QuarantinedMessage), rows)
+
+
+def _of_strangers(strangers: set[str]) -> list[Unreadable]:
+    reason = "the terminal is not registered or is retired"
+    return [Unreadable(topic=f"lm/v1/{name}/up", payload=b"", reason=reason) for name in sorted(strangers)]
+
+
+def _note_presence(
+    session: Session, batch: Batch, seen: dict[str, Seen], challenges: dict[str, str], *, now: datetime
+) -> None:
+    presence.note_told(
+        session,
+        [
+            Told(
+                terminal_id=row.terminal_id,
+                session=row.session,
+                uptime_s=row.uptime_s,
+                clock=row.clock,
+                state=row.state,
+                told_at=row.at,
+                active_power_w=row.active_power_w,
+                echo=row.echo,
+                boot=row.boot,
+                firmware=row.firmware,
+            )
+            for row in seen.values()
+        ],
+        challenges=challenges,
+        now=now,
+    )
+    counters = [
+        Counter(
+            terminal_id=row.terminal_id,
+            spool_id=row.spool_id,
+            at=row.at,
+            clock=row.clock,
+            supplied_wh=row.supplied_wh,
+            active_power_w=row.active_power_w,
+            state=row.state,
+        )
+        for row in newest(batch.reports).values()
+    ]
+    presence.note_counters(session, counters, now=now)
+    if batch.deaths:
+        presence.note_deaths(session, batch.deaths, now=now)
+
+
+def _add_reports(session: Session, reports: list[ReportRow], *, now: datetime) -> None:
+    if not reports:
+        return
+    columns = list(zip(*reports, strict=True))
+    session.execute(
+        _ADD_REPORTS,
+        {
+            "terminals": list(columns[0]),
+            "spools": list(columns[1]),
+            "seqs": list(columns[2]),
+            "ats": list(columns[3]),
+            "backfilled": list(columns[4]),
+            "supplied": list(columns[6]),
+            "powers": list(columns[7]),
+            "payloads": list(columns[9]),
+            "now": now,
+        },
+    )
+
+
+def _add_events(session: Session, events: list[EventRow], *, now: datetime) -> None:
+    if not events:
+        return
+    columns = [list(column) for column in zip(*events, strict=True)]
+    names = ("terminals", "spools", "seqs", "ats", "types", "details")
+    session.execute(_ADD_EVENTS, {**dict(zip(names, columns, strict=True)), "now": now})
+
+
+def _keep_spools(session: Session, batch: Batch, *, now: datetime) -> list[Receipt]:
+    numbers = [
+        *((row.terminal_id, row.spool_id, row.seq, row.seq) for row in batch.reports),
+        *((row.terminal_id, row.spool_id, row.seq, row.seq) for row in batch.events),
+        # What a birth says is no longer kept cannot come any more: asking for it again would never end.
+        *(
+            (row.terminal_id, row.spool[0], 1, row.spool[1] - 1)
+            for row in batch.seen
+            if row.spool is not None and row.spool[1] > 1
+        ),
+    ]
+    if not numbers:
+        return []
+    names = ("terminals", "spools", "lows", "highs")
+    columns = [list(column) for column in zip(*numbers, strict=True)]
+    rows = session.execute(_KEEP_SPOOLS, {**dict(zip(names, columns, strict=True)), "now": now})
+    return [
+        Receipt(row.terminal_id, row.spool_id, row.upto, [_inclusive(gap) for gap in row.missing]) for row in rows
+    ]
+
+
+def _inclusive(gap: Range[int]) -> tuple[int, int]:
+    return gap.lower or 1, (gap.upper or 1) - 1
+
+
+def _follow_up(
+    session: Session, batch: Batch, seen: dict[str, Seen], *, births: set[str], pace: Pace, now: datetime
+) -> None:
+    """Apply answers and evidence, then decide anew where something changed. Locks supply points before commands."""
+    crossed = load_control_queries.crossed(session, {row.terminal_id for row in batch.reports})
+    answered = {answer.terminal_id for answer in batch.answers}
+    waiting = _with_unproved_commands(session, batch.terminal_ids())
+    concerned = crossed + list(waiting.values()) + _points_of(session, answered - set(waiting))
+    if not concerned:
+        return
+    customers.lock_supply_points(session, concerned)
+    if births:
+        commands.retry_at_birth(session, births, now=now)
+    changed, stray = commands.note_answers(session, batch.answers, now=now)
+    quarantine(
+        session,
+        [
+            Unreadable(f"lm/v1/{one.terminal_id}/up/ack", str(one.command_id).encode(), reason)
+            for one, reason in stray
+        ],
+        now=now,
+    )
+    evidence = _evidence(batch, seen, set(waiting) | answered, births=births, now=now)
+    changed += commands.weigh(session, evidence, clock=pace.clock, now=now)
+    shown = [one.command_id for one in changed if one.op is Op.WARN and one.state is CommandState.EXECUTED]
+    served = notices.mark_shown(session, shown, now=now) if shown else []
+    again = {*crossed, *served, *(one.supply_point_id for one in changed if _may_change_the_stage(one))}
+    load_control.reassess(session, again, trigger="report", pace=pace, now=now)
+
+
+def _may_change_the_stage(changed: commands.Changed) -> bool:
+    over = changed.state not in OPEN and changed.state is not CommandState.EXECUTED
+    return over or changed.op is Op.CREDIT
+
+
+def _with_unproved_commands(session: Session, terminal_ids: set[str]) -> dict[str, UUID]:
+    rows = session.execute(
+        select(Command.terminal_id, Command.supply_point_id)
+        .where(
+            Command.terminal_id.in_(terminal_ids),
+            Command.state.in_([*OPEN, CommandState.EXECUTED, CommandState.UNKNOWN]),
+        )
+        .distinct()
+    )
+    return {row.terminal_id: row.supply_point_id for row in rows}
+
+
+def _points_of(session: Session, terminal_ids: set[str]) -> list[UUID]:
+    if not terminal_ids:
+        return []
+    return list(session.scalars(select(Terminal.supply_point_id).where(Terminal.id.in_(terminal_ids))))
+
+
+def _evidence(
+    batch: Batch, seen: dict[str, Seen], concerned: set[str], *, births: set[str], now: datetime
+) -> dict[str, Evidence]:
+    found = {
+        name: Evidence(at=now, state=row.state, active_power_w=row.active_power_w)
+        for name, row in newest(batch.reports).items()
+        if name in concerned
+    }
+    for name, told in seen.items():
+        if name in concerned:
+            found[name] = Evidence(
+                at=now,
+                state=told.state,
+                active_power_w=told.active_power_w,
+                results=told.results or {},
+                after_birth=told.results is not None and name in births,
+            )
+    return found

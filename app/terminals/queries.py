@@ -1,0 +1,73 @@
+"""Reads of terminals: what is fitted and what they last told."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.terminals.models import Terminal, TerminalLive, TerminalRound
+
+
+class NoSuchTerminal(NotFound):
+    title = "There is no such terminal"
+
+    def __init__(self, *, terminal_id: str) -> None:
+        super().__init__(
+            f"No terminal has the id {terminal_id!r}.",
+            remedy="Look the id up with GET /api/v1/terminals, or register the terminal first.",
+            terminal_id=terminal_id,
+        )
+
+
+class NoTerminalFitted(NotFound):
+    title = "No terminal is fitted there"
+
+    def __init__(self, *, supply_point_id: UUID) -> None:
+        super().__init__(
+            f"Supply point {supply_point_id} has no terminal, so energy cannot reach it.",
+            remedy="Register a terminal for the supply point with POST /api/v1/terminals.",
+            supply_point_id=str(supply_point_id),
+        )
+
+
+def terminal(session: Session, terminal_id: str) -> Terminal:
+    found = session.get(Terminal, terminal_id)
+    if found is None:
+        raise NoSuchTerminal(terminal_id=terminal_id)
+    return found
+
+
+def terminal_at(session: Session, supply_point_id: UUID) -> Terminal:
+    found = session.scalar(
+        select(Terminal).where(Terminal.supply_point_id == supply_point_id, Terminal.retired_at.is_(None))
+    )
+    if found is None:
+        raise NoTerminalFitted(supply_point_id=supply_point_id)
+    return found
+
+
+def live(session: Session, terminal_id: str) -> TerminalLive | None:
+    return session.get(TerminalLive, terminal_id)
+
+
+def rounds_of(session: Session, terminal_ids: Iterable[str]) -> dict[str, list[TerminalRound]]:
+    """Return the rounds fitted to each terminal, in the order of their numbers."""
+    found: dict[str, list[TerminalRound]] = {terminal_id: [] for terminal_id in terminal_ids}
+    rows = session.scalars(
+        select(TerminalRound)
+        .where(TerminalRound.terminal_id.in_(list(found)))
+        .order_by(TerminalRound.terminal_id, TerminalRound.round)
+    )
+    for row in rows:
+        found[row.terminal_id].append(row)
+    return found
+
+
+def broker_credentials(session: Session) -> dict[str, str]:
+    """Return the credential hash of each terminal in service, for a broker's list of users."""
+    rows = session.execute(
+        select(Terminal.id, Terminal.credential_hash).where(Terminal.retired_at.is_(None)).order_by(Terminal.id)
+    )
+    return {row.id: row.credential_hash for row in rows}

@@ -1,0 +1,101 @@
+"""Changes to terminals: registration, their two counters, retirement."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import bcrypt
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from app.errors import Conflict
+from app.terminals.models import Terminal, TerminalLive, TerminalRound
+
+#: A credential is 256 random bits, so nobody can guess it and the hash need not be slow: a fleet signs in at once.
+_BCRYPT_ROUNDS = 4
+
+_COUNT = text("""
+    UPDATE terminals SET last_version = last_version + 1, last_order_no = last_order_no + :orders
+     WHERE id = :terminal_id
+ RETURNING last_version, last_order_no
+""")
+
+
+class TerminalTaken(Conflict):
+    title = "The terminal or the supply point is taken"
+
+    def __init__(self, *, terminal_id: str) -> None:
+        super().__init__(
+            f"Terminal {terminal_id} is registered already, or its supply point has another terminal.",
+            remedy="Use another id, or retire the terminal that is there.",
+            terminal_id=terminal_id,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRound:
+    """A relay: what it feeds, its connected load in W, and how important that is (1 goes first)."""
+
+    round: int
+    feeds_zh: str
+    feeds_en: str
+    importance: int
+    load_w: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTerminal:
+    terminal_id: str
+    supply_point_id: UUID
+    meter_no: str
+    safe_load_w: int
+    rounds: tuple[NewRound, ...]
+
+
+class Counted(NamedTuple):
+    version: int
+    order_no: int
+
+
+def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
+    """Register a terminal; returns its credential, which is shown once and kept as a hash only.
+
+    Raises:
+        TerminalTaken: the id is in use, or the supply point has a terminal.
+    """
+    taken = select(Terminal.id).where(
+        (Terminal.id == new.terminal_id) | (Terminal.supply_point_id == new.supply_point_id)
+    )
+    if session.scalar(taken.limit(1)) is not None:
+        raise TerminalTaken(terminal_id=new.terminal_id)
+    credential = secrets.token_urlsafe(32)
+    hashed = bcrypt.hashpw(credential.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
+    session.add(
+        Terminal(
+            id=new.terminal_id,
+            supply_point_id=new.supply_point_id,
+            meter_no=new.meter_no,
+            safe_load_w=new.safe_load_w,
+            credential_hash=hashed,
+            registered_at=now,
+        )
+    )
+    session.flush()
+    session.add_all(TerminalRound(terminal_id=new.terminal_id, **fitted.__dict__) for fitted in new.rounds)
+    session.add(TerminalLive(terminal_id=new.terminal_id))
+    session.flush()
+    return credential
+
+
+def next_version(session: Session, terminal_id: str) -> int:
+    """Take the next command version under the terminal's lock."""
+    row = session.execute(_COUNT, {"terminal_id": terminal_id, "orders": 0}).one()
+    return int(row.last_version)
+
+
+def next_order(session: Session, terminal_id: str) -> Counted:
+    """Take the next order number, and with it the version of the command that carries it."""
+    row = session.execute(_COUNT, {"terminal_id": terminal_id, "orders": 1}).one()
+    return Counted(version=row.last_version, order_no=row.last_order_no)

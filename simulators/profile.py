@@ -1,0 +1,170 @@
+"""What a fleet file says: the broker, the clock, and each terminal with the site behind it."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from app.mqtt.messages import (
+    ControlMode,
+    Counter,
+    Minutes,
+    OrderNo,
+    RoundNo,
+    Seconds,
+    TerminalId,
+    Wh,
+    Word,
+)
+from simulators.device_clock import ClockProfile
+from simulators.load_shapes import Shape
+
+#: One letter for each hour of the day: s sharp, p peak, f flat, v valley.
+RATE_HOURS = "vvvvvvvvffpppffpppssspfv"
+_ALL_PERCENT = 100
+
+
+class ProfileError(ValueError):
+    """A fleet file that cannot be used; the text names the member and the reason."""
+
+
+class _Profile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BrokerProfile(_Profile):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] = 1883
+    ca_file: Path | None = Field(default=None, description="given: TLS, checked against these authorities")
+
+
+class RoundProfile(_Profile):
+    round: RoundNo
+    share_percent: Annotated[int, Field(ge=0, le=100)]
+    name: str = ""
+
+
+class Registers(_Profile):
+    sharp: Counter = 0
+    peak: Counter = 0
+    flat: Counter = 0
+    valley: Counter = 0
+
+
+class Initial(_Profile):
+    """What a terminal holds when it is unpacked; once it has a memory, the memory counts."""
+
+    supplied_wh: Counter = 0
+    registers_wh: Registers = Registers()
+    paid_until_wh: Wh | None = Field(default=None, description="null: what was supplied, so nothing remains")
+    order_no: OrderNo = 0
+    alarm_wh: Wh = 0
+    trip_wh: Wh = 0
+    control_enabled: bool = False
+    control_mode: ControlMode = ControlMode.REMOTE
+
+
+class TerminalProfile(_Profile):
+    """One terminal, what it was given at registration, and its site."""
+
+    terminal_id: TerminalId
+    password: str
+    service_public_key_pem: str
+    service_key_id: str
+    meter_no: Word
+    firmware: Word = "wattgate-simulator 1"
+    rated_power_w: Annotated[int, Field(ge=0, le=2**40)] = 1_000_000
+    shape: Shape = Shape.STEADY
+    power_factor_percent: Annotated[int, Field(ge=1, le=100)] = 92
+    rounds: tuple[RoundProfile, ...] = (
+        RoundProfile(round=1, share_percent=30, name="auxiliary"),
+        RoundProfile(round=2, share_percent=40, name="production"),
+    )
+    trip_order: tuple[RoundNo, ...] = Field(default=(), description="empty: as numbered")
+    safe_load_w: Annotated[int, Field(ge=0, le=2**40)] = 0
+    initial: Initial = Initial()
+    report_interval_s: Annotated[int, Field(ge=1, le=86_400)] = 900
+    heartbeat_interval_s: Annotated[int, Field(ge=1, le=3_600)] = 60
+    round_alarm_min: Annotated[int, Field(ge=0, le=60)] = 1
+    auto_guarantee_min: Minutes = 0
+    breaker_delay_s: Seconds = Field(default=0, description="the person at the breaker, after `close` `allow`")
+    rate_hours: Annotated[str, StringConstraints(pattern=r"^[spfv]{24}$")] = RATE_HOURS
+    spool_capacity: Annotated[int, Field(ge=8, le=100_000)] = 4_096
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _rounds_agree(self) -> Self:
+        numbers = [fitted.round for fitted in self.rounds]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("rounds: a round is named twice")
+        if sum(fitted.share_percent for fitted in self.rounds) > _ALL_PERCENT:
+            raise ValueError("rounds: the shares are more than 100 percent")
+        if set(self.trip_order) - set(numbers) or len(set(self.trip_order)) != len(self.trip_order):
+            raise ValueError("trip_order: each number must be a fitted round, and only once")
+        return self
+
+
+class FleetProfile(_Profile):
+    broker: BrokerProfile = BrokerProfile()
+    clock: ClockProfile = ClockProfile()
+    memory_dir: Path | None = Field(default=None, description="null: memories end with the process")
+    tick_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
+    connects_per_s: Annotated[int, Field(ge=1, le=10_000)] = 500
+    keepalive_s: Annotated[int, Field(ge=5, le=60)] = 60
+    terminals: tuple[TerminalProfile, ...]
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        seen: set[str] = set()
+        for terminal in self.terminals:
+            if terminal.terminal_id in seen:
+                raise ValueError(f"terminals: {terminal.terminal_id} is named twice")
+            seen.add(terminal.terminal_id)
+        return self
+
+
+def load(path: Path) -> FleetProfile:
+    """Read a fleet file in YAML or JSON.
+
+    Raises:
+        ProfileError: with every member that is wrong, one a line.
+        OSError: the file cannot be read.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return FleetProfile.model_validate(content)
+    except ValidationError as error:
+        lines = [
+            f"{path}: {'.'.join(str(part) for part in found['loc']) or 'file'}: {found['msg']}"
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise ProfileError("\n".join(lines)) from error
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise ProfileError(f"{path}: not readable as YAML or JSON: {error}") from error
+
+
+def many(
+    like: TerminalProfile,
+    *,
+    ids: Iterable[str],
+    password: Callable[[str], str] | None = None,
+) -> tuple[TerminalProfile, ...]:
+    """Return terminals that differ only in id, password, meter number and seed, made without validating again.
+
+    ``password`` gives the password of an id; without it all share that of ``like``.
+    """
+    return tuple(
+        like.model_copy(
+            update={
+                "terminal_id": terminal_id,
+                "password": like.password if password is None else password(terminal_id),
+                "meter_no": f"M-{terminal_id}",
+                "seed": number,
+            }
+        )
+        for number, terminal_id in enumerate(ids)
+    )

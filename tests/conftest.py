@@ -1,0 +1,60 @@
+"""Real parts for tests: one PostgreSQL and one broker for each test process, one database for each test."""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from databases import Database
+
+from app.database import connect
+from app.embedded.broker import EmbeddedBroker
+from app.embedded.postgres import EmbeddedPostgres
+
+_TEMPLATE = "wattgate_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder of a short name: the path of a Unix socket has 107 characters at most."""
+    with tempfile.TemporaryDirectory(prefix="wattgate-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
+    with EmbeddedPostgres(short_folder / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: EmbeddedPostgres) -> str:
+    """The name of a database that the migrations have made; tests copy it."""
+    from app.migrations import upgrade
+
+    postgres.create_database(_TEMPLATE)
+    upgrade(postgres.owner_url(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Database]:
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name, template=template_database)
+    engine = connect(postgres.application_url(name), pool_size=20)
+    yield Database(
+        name=name,
+        owner_url=postgres.owner_url(name),
+        application_url=postgres.application_url(name),
+        engine=engine,
+    )
+    engine.dispose()
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def broker(short_folder: Path) -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker(short_folder / "broker") as started:
+        yield started

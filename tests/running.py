@@ -1,0 +1,48 @@
+"""The HTTP service as a real server inside a test's process."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from app.clock import monotonic_s, sleep
+from app.embedded.ports import LOOPBACK
+from app.settings import Settings
+
+_START_WITHIN_S = 10.0
+
+
+def settings_for(database_url: str) -> Settings:
+    return Settings(
+        environment="test",
+        database_url=SecretStr(database_url),
+        token_secret=SecretStr("a secret of the tests, long enough to sign with"),
+        signing_key_file=Path("/not/needed/here.pem"),
+    )
+
+
+@contextmanager
+def running(service: FastAPI) -> Iterator[httpx.Client]:
+    """Serve on a loopback port for as long as the client lives."""
+    listening = socket.create_server((LOOPBACK, 0), backlog=256)
+    server = uvicorn.Server(uvicorn.Config(service, log_config=None, access_log=False, server_header=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    deadline_s = monotonic_s() + _START_WITHIN_S
+    while not server.started and thread.is_alive() and monotonic_s() < deadline_s:
+        sleep(0.01)
+    try:
+        assert server.started, "the HTTP service did not start"
+        port = listening.getsockname()[1]
+        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
