@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Engine, MetaData, TypeDecorator, Uuid, create_engine
@@ -14,6 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from uuid_utils.compat import uuid7
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 APPLICATION_ROLE = "wattgate_app"
 
@@ -86,6 +87,7 @@ def connect(url: str, *, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=30,
+        hide_parameters=True,  # an error in a log must not carry what people typed
         connect_args={
             "application_name": "wattgate",
             "options": "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
@@ -101,12 +103,14 @@ def transaction(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def in_transaction(engine: Engine, work: Callable[[Session], T]) -> T:
-    """Run ``work`` in a transaction, again from the start when PostgreSQL asks for that (40001, 40P01)."""
+def in_transaction(
+    engine: Engine, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run ``work(session, …)`` in a transaction, again from the start when PostgreSQL asks (40001, 40P01)."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with transaction(engine) as session:
-                return work(session)
+                return work(session, *args, **kwargs)
         except OperationalError as error:
             if sqlstate(error) not in _RETRIED_SQLSTATES or attempt == _ATTEMPTS:
                 raise

@@ -3,11 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 import anyio.to_thread
 import uvicorn
-from alembic.script import ScriptDirectory
 from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.middleware import Middleware
@@ -21,6 +19,7 @@ from app.http.health import RequestMetrics, route_templates
 from app.http.limits import BodyLimit, SecurityHeaders
 from app.http.policies import refuse_unprotected
 from app.http.problems import UnhandledErrors, handle_problems
+from app.migrations import head
 from app.settings import Settings
 
 API = "/api/v1"
@@ -30,7 +29,6 @@ ROUTERS = [
     app.staff.routes.router,
 ]
 
-_MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _GRACE_S = 10
 
 _DESCRIPTION = """
@@ -78,7 +76,7 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
     service.state.engine = engine or connect(
         settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
     )
-    service.state.migration_head = ScriptDirectory(_MIGRATIONS).get_current_head()
+    service.state.migration_head = head()
     for router in ROUTERS:
         service.include_router(router, prefix=API)
     service.include_router(app.http.health.router)

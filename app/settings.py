@@ -67,6 +67,11 @@ class Settings(BaseSettings):
                 "production keeps real time: remove WATTGATE_CLOCK_FACTOR, WATTGATE_CLOCK_STARTED_AT and "
                 "WATTGATE_CLOCK_SHOWN_AT, or set WATTGATE_ENVIRONMENT=demo"
             )
+        if self.clock_factor != 1 and "clock_started_at" not in self.model_fields_set:
+            raise ValueError(
+                "a fast clock needs the moment at which it started: set WATTGATE_CLOCK_STARTED_AT and "
+                "WATTGATE_CLOCK_SHOWN_AT"
+            )
         return self
 
     @cached_property

@@ -68,6 +68,7 @@ class Workbench:
             terminal_profile(**different), now=self.now, factor=factor, memory=memory, site=self.site
         )
         self.said: list[tuple[str, Any]] = []
+        self.spool_id = UUID(int=0)
         self._version = 0
 
     def clear(self) -> None:
@@ -100,23 +101,19 @@ class Workbench:
         self.hear(self.terminal.receive(kind, payload, now=self.now, retained=retained))
 
     def receipt(self, *, upto: int, missing: list[list[int]] | None = None) -> None:
-        spool_id = self.spool_id
-        self.receive("receipt", encode(Receipt(spool_id=spool_id, upto=upto, missing=missing or [])))
-
-    @property
-    def spool_id(self) -> UUID:
-        birth = next(message for kind, message in reversed(self.said) if kind == "birth")
-        return UUID(str(birth.spool.id))
+        self.receive("receipt", encode(Receipt(spool_id=self.spool_id, upto=upto, missing=missing or [])))
 
     def hear(self, outgoing: list[Outgoing]) -> None:
         """Read what was sent, as strictly as the service does."""
         self.said += [(kind, parse_up(kind, payload)) for kind, payload in outgoing]
+        self.spool_id = next((birth.spool.id for birth in self.of("birth")), self.spool_id)
 
     def of(self, kind: str) -> list[Any]:
         return [message for said, message in self.said if said == kind]
 
     def events(self, kind: str) -> list[Any]:
-        return [event for event in self.of("event") if event.type == kind]
+        """Return the events of a type, each once although it is sent again until it has a receipt."""
+        return list({event.seq: event for event in self.of("event") if event.type == kind}.values())
 
     def answers(self, command_id: UUID) -> list[tuple[AckStep, RefusalCode | None]]:
         return [(ack.step, ack.code) for ack in self.of("ack") if ack.command_id == command_id]

@@ -11,6 +11,7 @@ from databases import Database
 from app.database import connect
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgres import EmbeddedPostgres
+from app.migrations import upgrade
 
 _TEMPLATE = "wattgate_template"
 _numbers = itertools.count(1)
@@ -32,8 +33,6 @@ def postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture(scope="session")
 def template_database(postgres: EmbeddedPostgres) -> str:
     """The name of a database that the migrations have made; tests copy it."""
-    from app.migrations import upgrade
-
     postgres.create_database(_TEMPLATE)
     upgrade(postgres.owner_url(_TEMPLATE))
     return _TEMPLATE

@@ -80,10 +80,10 @@ class Dispatcher:
     def run_once(self) -> int:
         """Send every due command once; returns how many steps the broker took."""
         now = self._clock.now()
-        in_transaction(self._engine, lambda session: _give_up(session, clock=self._clock, now=now))
+        in_transaction(self._engine, _give_up, clock=self._clock, now=now)
         outgoing = in_transaction(self._engine, self._claim_harmless)
-        for command_id in in_transaction(self._engine, lambda session: _due_cuts(session, now=now)):
-            outgoing += in_transaction(self._engine, lambda session, one=command_id: self._claim_cut(session, one))
+        for command_id in in_transaction(self._engine, _due_cuts, now=now):
+            outgoing += in_transaction(self._engine, self._claim_cut, command_id)
         if not outgoing:
             return 0
         return self._send(outgoing)
@@ -197,9 +197,7 @@ class Dispatcher:
         now = self._clock.now()
         for step, group in _by_step(taken):
             ids = [one.command_id for one in group]
-            in_transaction(
-                self._engine, lambda session, ids=ids, step=step: service.note_sent(session, ids, step=step, now=now)
-            )
+            in_transaction(self._engine, service.note_sent, ids, step=step, now=now)
         return len(taken)
 
 

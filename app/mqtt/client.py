@@ -8,6 +8,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import structlog
+from paho.mqtt.enums import CallbackAPIVersion
 
 from app.clock import monotonic_s
 from app.mqtt.topics import ALL_UP, QOS
@@ -104,7 +105,7 @@ class BrokerLink:
 
     def _new_client(self) -> paho.Client:
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=True,
             protocol=paho.MQTTv311,
@@ -123,7 +124,7 @@ class BrokerLink:
     def _take(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         # An exception here would end paho's thread and leave a client that looks alive.
         try:
-            self._on_message(message.topic, message.payload)
+            self._on_message(message.topic, bytes(message.payload))
         except Exception:
             log.exception("a message was dropped", topic=message.topic)
 

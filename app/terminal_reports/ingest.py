@@ -106,8 +106,7 @@ class Ingest:
             try:
                 with BATCH_SECONDS.time():
                     recorded = in_transaction(
-                        self._engine,
-                        lambda session: service.record(session, batch, pace=self._pace, now=self._pace.clock.now()),
+                        self._engine, service.record, batch, pace=self._pace, now=self._pace.clock.now()
                     )
             except OperationalError as error:
                 log.warning("the database is away; the batch waits", messages=len(frames), error=str(error.orig))

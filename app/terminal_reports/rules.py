@@ -104,13 +104,9 @@ def last_seen(seen: Iterable[Seen]) -> dict[str, Seen]:
     for row in seen:
         before = found.get(row.terminal_id)
         if before is not None and row.boot is None and before.boot is not None and before.session == row.session:
-            kept = {
-                "boot": before.boot,
-                "firmware": before.firmware,
-                "spool": before.spool,
-                "results": before.results,
-            }
-            found[row.terminal_id] = row._replace(**kept)
+            found[row.terminal_id] = row._replace(
+                boot=before.boot, firmware=before.firmware, spool=before.spool, results=before.results
+            )
         else:
             found[row.terminal_id] = row
     return found

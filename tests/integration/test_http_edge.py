@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 from databases import Database
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, HTTPException
 from pydantic import BaseModel
 from running import running, settings_for
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from app.errors import DomainError, Forbidden, NotFound, Refused
 from app.http.policies import anyone
@@ -69,6 +69,11 @@ def fall_over() -> str:
 def refuse(kind: str) -> str:
     kinds: dict[str, type[DomainError]] = {"not-found": NotFound, "forbidden": Forbidden}
     raise kinds[kind]("no", remedy="yes")
+
+
+@router.post("/http-error/{status}")
+def raise_http_error(status: int) -> str:
+    raise HTTPException(status, "as a library says it")
 
 
 @router.post("/amount")
@@ -144,6 +149,16 @@ def test_a_lock_that_others_hold_means_busy(api: httpx.Client, database: Databas
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+def test_no_free_connection_means_busy(database: Database) -> None:
+    narrow = create_engine(database.application_url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    service = create_app(settings_for(database.application_url), engine=narrow)
+    service.include_router(router)
+    with running(service) as api, narrow.connect():
+        answer = api.post("/test/offices/A")
+    assert (answer.status_code, problem_of(answer)["type"]) == (503, "/problems/database-busy")
+    narrow.dispose()
+
+
 def test_a_database_that_is_away_is_told_as_such() -> None:
     nowhere = settings_for("postgresql+psycopg://nobody@/nothing?host=/no/such/folder")
     with running(create_app(nowhere)) as api:
@@ -166,6 +181,12 @@ def test_a_fault_says_nothing_but_its_id(api: httpx.Client, capsys: pytest.Captu
 @pytest.mark.parametrize(("kind", "status"), [("not-found", 404), ("forbidden", 403)])
 def test_each_kind_has_its_status(api: httpx.Client, kind: str, status: int) -> None:
     assert problem_of(api.post(f"/test/refusal/{kind}"))["status"] == status
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 418])
+def test_an_error_of_a_library_is_a_problem_too(api: httpx.Client, status: int) -> None:
+    problem = problem_of(api.post(f"/test/http-error/{status}"))
+    assert (problem["status"], problem["detail"]) == (status, "as a library says it")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""HTTP in: quote, sell, receipts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from app.http.idempotency import Keyed, once
+from app.http.paging import Page, Paging, page_of
+from app.http.policies import allow, signed_in
+from app.http.transaction import AppSettings, Db, Now
+from app.load_control.service import Pace
+from app.purchases import queries, service
+from app.purchases.schemas import PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut
+from app.staff.rules import Role
+
+router = APIRouter(prefix="/purchases", tags=["purchases"])
+
+
+@router.post(
+    "/quote", summary="What would an amount buy now", dependencies=[allow(Role.CASHIER, Role.ACCOUNT_MANAGER)]
+)
+def quote_purchase(wanted: PurchaseRequest, session: Db, now: Now) -> QuoteOut:
+    """Nothing is written; the price may change before the sale."""
+    return QuoteOut.of(
+        *service.quote_sale(session, contract_no=wanted.contract_no, paid_fen=wanted.paid_fen, now=now)
+    )
+
+
+@router.post(
+    "",
+    summary="Sell energy",
+    status_code=201,
+    response_model=PurchaseOut,
+    dependencies=[allow(Role.CASHIER)],
+)
+def create_purchase(
+    wanted: PurchaseRequest, session: Db, now: Now, settings: AppSettings, request: Keyed
+) -> Response:
+    """Old debt is paid first, the rest becomes energy at the price in force, and the terminal is told at once.
+
+    Send a fresh `Idempotency-Key`, keep it, and send the same request again whenever the answer did not arrive: it
+    is sold once, and every answer has the same bytes. A refusal is not stored, so the same key may succeed later.
+    """
+    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    sale = service.Sale(contract_no=wanted.contract_no, paid_fen=wanted.paid_fen, cashier_id=request.person.id)
+    return once(
+        session,
+        request=request,
+        effect=lambda: (201, PurchaseOut.of_sale(service.sell_energy(session, sale, pace=pace, now=now))),
+    )
+
+
+@router.get("", summary="List purchases", dependencies=[signed_in()])
+def list_purchases(
+    session: Db,
+    paging: Paging,
+    contract_no: Annotated[str | None, Query(max_length=30, examples=["HT-2026-0001"])] = None,
+) -> Page[ReceiptOut]:
+    """Newest first."""
+    rows = queries.receipts(session, contract_no=contract_no, before=paging.after_id, limit=paging.rows_wanted)
+    return page_of(rows, request=paging, key=lambda row: row.purchase.id, show=ReceiptOut.of)
+
+
+@router.get("/{purchase_no}", summary="A receipt, and how far its credit has come", dependencies=[signed_in()])
+def read_purchase(purchase_no: str, session: Db) -> ReceiptOut:
+    return ReceiptOut.of(queries.receipt(session, purchase_no))

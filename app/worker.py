@@ -1,0 +1,149 @@
+"""The field process: MQTT in, MQTT out, time passing. It composes the features and holds no rules."""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from prometheus_client import Gauge, start_http_server
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from app.allowances import sweep as allowances_sweep
+from app.clock import monotonic_s
+from app.commands.dispatch import Dispatcher
+from app.commands.models import Command
+from app.database import connect
+from app.load_control import service as load_control
+from app.load_control import sweep as load_control_sweep
+from app.load_control.service import Pace
+from app.mqtt.client import BrokerAddress, BrokerLink, Publication
+from app.mqtt.signing import CommandSigner
+from app.settings import Settings
+from app.terminal_reports import sweep as terminal_reports_sweep
+from app.terminal_reports.ingest import Ingest
+
+log = structlog.get_logger()
+
+CONNECTED = Gauge("wattgate_broker_connected", "1 while the worker is connected to the broker")
+
+_DISPATCH_EVERY_S = 0.05
+_SWEEP_EVERY_S = 0.2
+_SILENCE_EVERY_S = 10.0
+_DAY_S = 24 * 3600
+_POOL = 6
+
+
+class Worker:
+    """Owns the broker link and the threads that work beside it."""
+
+    def __init__(self, settings: Settings, *, engine: Engine | None = None, client_id: str | None = None) -> None:
+        self._settings = settings
+        self._clock = settings.clock
+        self._pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+        self._engine = engine or connect(settings.database_url.get_secret_value(), pool_size=_POOL)
+        password = settings.broker_password
+        self._link = BrokerLink(
+            BrokerAddress(
+                host=settings.broker_host,
+                port=settings.broker_port,
+                user=settings.broker_user,
+                password=password.get_secret_value() if password else None,
+                ca_file=settings.broker_ca_file,
+            ),
+            client_id=client_id or settings.broker_user,
+            on_message=self._take,
+        )
+        self._ingest = Ingest(self._engine, pace=self._pace, publish=self._link.publish)
+        self._dispatcher = Dispatcher(
+            self._engine,
+            clock=self._clock,
+            signer=CommandSigner.from_file(settings.signing_key_file, key_id=settings.signing_key_id),
+            publish=self._publish,
+            reasons_against=self._reasons_against,
+        )
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(name, work, every_s), name=name, daemon=True)
+            for name, work, every_s in (
+                ("dispatch", self._dispatch, _DISPATCH_EVERY_S),
+                ("sweep", self._sweep, _SWEEP_EVERY_S),
+                ("silence", self._note_silence, _SILENCE_EVERY_S),
+                ("daily", self._daily, max(_DAY_S / settings.clock_factor, 1.0)),
+            )
+        ]
+
+    def start(self) -> None:
+        terminal_reports_sweep.make_partitions(self._engine, now=self._clock.now())
+        self._ingest.start()
+        self._link.start()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End in order: no new orders, no new messages, then what was received is recorded."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=15)
+        self._link.stop()
+        self._ingest.stop()
+        self._engine.dispose()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        return self._link.wait_connected(timeout_s)
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        self._ingest.put(topic, payload)
+
+    def _publish(self, topic: str, payload: bytes) -> Publication:
+        return self._link.publish(topic, payload)
+
+    def _reasons_against(self, session: Session, command: Command, now: datetime) -> list[str]:
+        found = load_control.reasons_against(session, command, pace=self._pace, now=now)
+        return [reason.text("en") for reason in found]
+
+    def _dispatch(self) -> None:
+        if self._link.connected:
+            self._dispatcher.run_once()
+
+    def _sweep(self) -> None:
+        CONNECTED.set(self._link.connected)
+        load_control_sweep.run_once(self._engine, pace=self._pace)
+
+    def _note_silence(self) -> None:
+        # While we hear nobody, nobody is silent: the broker is away, not the terminals.
+        if self._link.connected:
+            terminal_reports_sweep.note_silence(self._engine, clock=self._clock)
+
+    def _daily(self) -> None:
+        now = self._clock.now()
+        terminal_reports_sweep.make_partitions(self._engine, now=now)
+        posted_wh = allowances_sweep.post_all(self._engine, now=now)
+        log.info("energy posted", energy_wh=posted_wh)
+
+    def _repeat(self, name: str, work: Callable[[], None], every_s: float) -> None:
+        while not self._stopping.is_set():
+            started_s = monotonic_s()
+            try:
+                work()
+            except Exception:
+                # The database may be away for a while; the next turn finds everything where it was.
+                log.exception("a turn failed; the next one follows", work=name)
+                self._stopping.wait(0.5)
+            self._stopping.wait(max(every_s - (monotonic_s() - started_s), 0.005))
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then stop in order."""
+    asked_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked_to_stop.set())
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port, addr=settings.http_host)
+    worker = Worker(settings)
+    worker.start()
+    log.info("the worker runs", environment=settings.environment, clock_factor=settings.clock_factor)
+    asked_to_stop.wait()
+    worker.stop()
+    log.info("the worker has stopped")
