@@ -10,9 +10,16 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.middleware import Middleware
 
+import app.customers.routes
 import app.http.documentation
 import app.http.health
+import app.load_control.routes
+import app.models  # foreign keys by name need every table known
+import app.orders.routes
+import app.purchases.routes
 import app.staff.routes
+import app.terminal_reports.routes
+import app.terminals.routes
 from app.database import connect
 from app.http.documentation import serve_documentation
 from app.http.health import RequestMetrics, route_templates
@@ -27,6 +34,12 @@ API = "/api/v1"
 #: The routers of the features, each under ``/api/v1``.
 ROUTERS = [
     app.staff.routes.router,
+    app.customers.routes.router,
+    app.terminals.routes.router,
+    app.purchases.routes.router,
+    app.load_control.routes.router,
+    app.orders.routes.router,
+    app.terminal_reports.routes.router,
 ]
 
 _GRACE_S = 10
@@ -90,14 +103,25 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
 
 def serve(settings: Settings) -> None:
     """Run the HTTP process until it is told to end; requests under way are finished first."""
+    if settings.http_workers == 1:
+        application: FastAPI | str = create_app(settings)
+    else:
+        # Each of several processes makes its own service from the same environment.
+        application = "app.main:application_of_this_process"
     uvicorn.run(
-        create_app(settings),
+        application,
+        factory=isinstance(application, str),
+        workers=settings.http_workers,
         host=settings.http_host,
         port=settings.http_port,
         access_log=False,  # /metrics counts requests; the audit record says who did what
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+
+
+def application_of_this_process() -> FastAPI:
+    return create_app(Settings())
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     )
     http_host: str = Field(default="127.0.0.1", description="address the HTTP service listens on")
     http_port: int = Field(default=8000, ge=1, le=65535, description="port the HTTP service listens on")
+    http_workers: int = Field(default=1, ge=1, le=64, description="HTTP processes on that port")
     worker_metrics_port: int = Field(
         default=9101, ge=0, le=65535, description="port of the worker's own /metrics; 0 turns it off"
     )

@@ -10,6 +10,7 @@ from prometheus_client import Gauge, start_http_server
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app import models  # noqa: F401 - foreign keys by name need every table known
 from app.allowances import sweep as allowances_sweep
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher

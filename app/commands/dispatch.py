@@ -235,7 +235,7 @@ def _give_up(session: Session, *, clock: Clock, now: datetime) -> None:
             or_(
                 and_(Command.state.in_(RECALLABLE), Command.expires_at < now),
                 and_(Command.state == CommandState.OPERATING, Command.due_at < now),
-                and_(Command.state == CommandState.DELAYING, Command.due_at + clock.lived(ARM_VALID_S) < now),
+                and_(Command.state == CommandState.DELAYING, Command.due_at < now - clock.lived(ARM_VALID_S)),
             ),
         )
         .limit(_AT_ONCE)

@@ -30,6 +30,7 @@ from app.commands.rules import (
     slot_of,
 )
 from app.database import new_id
+from app.errors import Conflict
 from app.terminals import service as terminals
 
 _MAKE_WAY = text("""
@@ -39,6 +40,24 @@ _MAKE_WAY = text("""
      WHERE terminal_id = :terminal_id AND slot = :slot AND state = ANY(:open)
  RETURNING id, state
 """)
+
+
+class NotRecallable(Conflict):
+    """A command is called back only while nothing that acts has been sent, and a credit never is."""
+
+    title = "The command cannot be called back"
+
+    def __init__(self, *, command_id: UUID, op: Op, state: CommandState) -> None:
+        if op is Op.CREDIT:
+            detail = "It carries energy that was paid for, and that must reach the terminal."
+            remedy = "Let it arrive; a wrong purchase is put right at the counter."
+        elif state in IN_DOUBT:
+            detail = f"It is {state}: the terminal may be acting on it."
+            remedy = "Order the opposite, such as allow_close or lift_limit; it goes first."
+        else:
+            detail = f"It is {state} already."
+            remedy = "Order the opposite where its effect is to be undone."
+        super().__init__(detail, remedy=remedy, command_id=str(command_id), state=state.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +176,18 @@ def call_back_cuts(session: Session, supply_point_id: UUID, *, because: str, now
     for row in rows:
         _note_step(session, row.id, step=CommandState.CANCELLED, at=now)
     return [row.id for row in rows]
+
+
+def call_back(session: Session, command: Command, *, because: str, now: datetime) -> None:
+    """Cancel one command whose row the caller holds.
+
+    Raises:
+        NotRecallable: it has ended, the terminal may be acting on it, or it carries energy that was paid for.
+    """
+    state = CommandState(command.state)
+    if command.op == Op.CREDIT or state not in RECALLABLE:
+        raise NotRecallable(command_id=command.id, op=Op(command.op), state=state)
+    end(session, command, CommandState.CANCELLED, outcome=because, now=now)
 
 
 def note_answers(

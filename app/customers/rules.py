@@ -97,6 +97,45 @@ class NoPriceInForce(Refused):
         )
 
 
+class LimitAboveCapacity(Refused):
+    title = "The limit is above the capacity"
+
+    def __init__(self, *, limit_w: int, capacity_kva: int) -> None:
+        super().__init__(
+            f"A limit of {limit_w:,} W is above the capacity of {capacity_kva:,} kVA, so it would limit nothing.",
+            remedy=f"Choose a limit of at most {capacity_w(capacity_kva):,} W.",
+            limit_w=limit_w,
+            capacity_kva=capacity_kva,
+        )
+
+
+class PriceEndsBeforeItBegins(Refused):
+    title = "The price ends before it begins"
+
+    def __init__(self, *, valid_from: datetime, valid_until: datetime) -> None:
+        super().__init__(
+            f"A price from {valid_from.isoformat()} until {valid_until.isoformat()} is never in force.",
+            remedy="Choose an end after the beginning, or no end at all.",
+            valid_from=valid_from.isoformat(),
+            valid_until=valid_until.isoformat(),
+        )
+
+
+def capacity_w(capacity_kva: int) -> int:
+    """Return a capacity as power in W, 1 kVA taken as 1 kW: 1 000 kVA are 1 000 000 W."""
+    return capacity_kva * 1000
+
+
+def check_limit(*, limit_w: int, capacity_kva: int) -> None:
+    """Refuse a contract limit above the capacity: 300 000 W at 1 000 kVA pass, 1 200 000 W do not.
+
+    Raises:
+        LimitAboveCapacity: the limit in W is above the capacity.
+    """
+    if limit_w > capacity_w(capacity_kva):
+        raise LimitAboveCapacity(limit_w=limit_w, capacity_kva=capacity_kva)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoticePeriods:
     """How long before a cut the customer is told, by the contract's jurisdiction.

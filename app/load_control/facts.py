@@ -73,6 +73,7 @@ class Facts:
     paid_until_wh: int
     supplied_wh: int | None
     supplied_at: datetime | None
+    started: bool = True
     estimated: bool = False
     recent_load_w: int = 0
     active_power_w: int | None = None

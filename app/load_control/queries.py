@@ -5,19 +5,23 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, and_, exists, select, text
 from sqlalchemy.orm import Session
 
+from app.allowances.models import Allowance
 from app.commands.rules import OPEN
+from app.customers.models import Customer, SupplyContract, SupplyPoint
+from app.customers.queries import NoSuchSupplyPoint
 from app.customers.rules import ControlMode, NoticePeriods, Threshold, Thresholds
 from app.load_control.facts import Facts, NoticeGiven, Round, Stage
 from app.load_control.models import ControlState, StageDecisionRecord
 from app.notices.rules import NoticeKind
+from app.terminals.models import Terminal, TerminalLive
 
 # One read over several features' tables: a decision needs one consistent picture, and a sale has time for one
 # round trip. Writes still go through each feature's service.
 _FACTS = text("""
-    SELECT point.id AS supply_point_id, terminal.id AS terminal_id, terminal.safe_load_w,
+    SELECT point.id AS supply_point_id, terminal.id AS terminal_id, terminal.safe_load_w, terminal.last_order_no,
            contract.control_mode, contract.protected, contract.limit_w AS contract_limit_w,
            contract.notice_wh, contract.notice_hours, contract.warning_wh, contract.warning_hours,
            contract.limited_wh, contract.limited_hours, contract.trip_wh,
@@ -68,6 +72,34 @@ class Picture(NamedTuple):
     facts: Facts
 
 
+class Site(NamedTuple):
+    """A supply point as people look at it: whose it is, what it holds, its stage, what its terminal told."""
+
+    supply_point: SupplyPoint
+    customer: Customer
+    allowance: Allowance
+    control: ControlState
+    contract: SupplyContract | None
+    terminal: Terminal | None
+    live: TerminalLive | None
+
+    @property
+    def supplied_wh(self) -> int:
+        """The terminal's counter; before its first report, the reading up to which supply was booked."""
+        told_wh = self.live.supplied_wh if self.live else None
+        return self.allowance.posted_supplied_wh if told_wh is None else told_wh
+
+    @property
+    def remaining_wh(self) -> int:
+        return self.allowance.paid_until_wh - self.supplied_wh
+
+    @property
+    def credit_undelivered(self) -> bool:
+        """Whether the terminal is known to hold less than was paid for."""
+        told = (self.live.state or {}) if self.live else {}
+        return bool(told.get("paid_until_wh", self.allowance.paid_until_wh) < self.allowance.paid_until_wh)
+
+
 def pictures(
     session: Session, supply_point_ids: Iterable[UUID], *, report_valid_for: timedelta, retry_after: timedelta
 ) -> list[Picture]:
@@ -91,6 +123,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         paid_until_wh=row["paid_until_wh"],
         supplied_wh=row["supplied_wh"],
         supplied_at=row["supplied_at"],
+        started=row["last_order_no"] > 0,
         estimated=row["clock"] == "unset",
         recent_load_w=row["recent_load_w"],
         active_power_w=row["active_power_w"],
@@ -146,6 +179,41 @@ def _notice(notices: dict[str, Any], kind: NoticeKind) -> NoticeGiven | None:
     )
 
 
+def site(session: Session, supply_point_id: UUID) -> Site:
+    """Return everything that is shown of one supply point.
+
+    Raises:
+        NoSuchSupplyPoint: no supply point has the id.
+    """
+    row = session.execute(_sites().where(SupplyPoint.id == supply_point_id)).first()
+    if row is None:
+        raise NoSuchSupplyPoint(supply_point_id=supply_point_id)
+    return Site(*row)
+
+
+def list_sites(session: Session, *, limit: int, after: str | None) -> list[Site]:
+    """Return up to ``limit`` supply points in the order of numbers, after the number ``after``."""
+    wanted = _sites().order_by(SupplyPoint.point_no).limit(limit)
+    if after is not None:
+        wanted = wanted.where(SupplyPoint.point_no > after)
+    return [Site(*row) for row in session.execute(wanted)]
+
+
+def _sites() -> Select[SupplyPoint, Customer, Allowance, ControlState, SupplyContract, Terminal, TerminalLive]:
+    return (
+        select(SupplyPoint, Customer, Allowance, ControlState, SupplyContract, Terminal, TerminalLive)
+        .join(Customer, Customer.id == SupplyPoint.customer_id)
+        .join(Allowance, Allowance.supply_point_id == SupplyPoint.id)
+        .join(ControlState, ControlState.supply_point_id == SupplyPoint.id)
+        .outerjoin(
+            SupplyContract,
+            and_(SupplyContract.supply_point_id == SupplyPoint.id, SupplyContract.closed_at.is_(None)),
+        )
+        .outerjoin(Terminal, and_(Terminal.supply_point_id == SupplyPoint.id, Terminal.retired_at.is_(None)))
+        .outerjoin(TerminalLive, TerminalLive.terminal_id == Terminal.id)
+    )
+
+
 def control_state(session: Session, supply_point_id: UUID) -> ControlState | None:
     return session.get(ControlState, supply_point_id)
 
@@ -176,11 +244,24 @@ def crossed(session: Session, terminal_ids: Iterable[str]) -> list[UUID]:
 
 
 def due(session: Session, *, now: datetime, limit: int) -> list[UUID]:
-    """Return the supply points whose time to look again has come, the longest waiting first."""
+    """Return the supply points whose time to look again has come, the longest waiting first.
+
+    Without an open contract or a terminal in service nothing can be decided: such a point would be due for ever
+    and keep others from their turn.
+    """
     return list(
         session.scalars(
             select(ControlState.supply_point_id)
-            .where(ControlState.look_again_at <= now)
+            .where(
+                ControlState.look_again_at <= now,
+                exists().where(
+                    SupplyContract.supply_point_id == ControlState.supply_point_id,
+                    SupplyContract.closed_at.is_(None),
+                ),
+                exists().where(
+                    Terminal.supply_point_id == ControlState.supply_point_id, Terminal.retired_at.is_(None)
+                ),
+            )
             .order_by(ControlState.look_again_at)
             .limit(limit)
         )

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "no_report_yet": ("终端尚未上报用电量。", "The terminal has not reported its consumption yet."),
+    "not_started": ("首次购电后开始预付费控制。", "Prepaid control begins with the first purchase."),
     "above_thresholds": (
         "剩余电量 {remaining_kwh} 千瓦时，高于通知门限 {level_kwh} 千瓦时。",
         "{remaining_kwh} kWh left, above the notice threshold of {level_kwh} kWh.",
     ),
     "at_or_below": (
         "剩余电量 {remaining_kwh} 千瓦时，已到{stage_zh}门限 {level_kwh} 千瓦时。",
-        "{remaining_kwh} kWh left, at or below the {stage} threshold of {level_kwh} kWh.",
+        "{remaining_kwh} kWh left, at or below the {stage_en} threshold of {level_kwh} kWh.",
     ),
     "held_until_purchase": (
         "未新购电，保持{stage_zh}阶段（剩余电量 {remaining_kwh} 千瓦时）。",
@@ -39,14 +40,15 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "round_in_flight": ("上一轮次尚未核实。", "The round before is not verified yet."),
     "round_pause": ("轮次间隔未到（{until}）。", "The pause between rounds runs until {until}."),
     "safe_load_kept": (
-        "再跳一轮将低于保安负荷 {safe_load_kw} 千瓦（当前 {active_power_kw} 千瓦）。",
-        "One more round would go below the safe load of {safe_load_kw} kW (now {active_power_kw} kW).",
+        "当前负荷 {active_power_kw} 千瓦已不高于保安负荷 {safe_load_kw} 千瓦，不再跳闸。",
+        "Only {active_power_kw} kW is running, at or below the safe load of {safe_load_kw} kW: no more trips.",
     ),
     "paid": ("已购电，恢复供电。", "A purchase was booked: supply is given back."),
 }
 
 CODES = frozenset(_TEXTS)
 
+_THRESHOLD_EN = {"notice": "notice", "warning": "warning", "limited": "limit", "tripped": "trip"}
 STAGE_ZH = {"normal": "正常", "notice": "通知", "warning": "告警", "limited": "限电", "tripped": "跳闸"}
 
 _KILO = 1000
@@ -74,6 +76,7 @@ class Reason:
                 words[name.replace("_wh", "_kwh").removesuffix("_w") + ("_kw" if name.endswith("_w") else "")] = (
                     f"{value // _KILO:,}"
                 )
+        words["stage_en"] = _THRESHOLD_EN.get(str(self.facts.get("stage", "")), "")
         words["stage_zh"] = STAGE_ZH.get(str(self.facts.get("stage", "")), "")
         return (chinese if language == "zh" else english).format(**words)
 

@@ -10,12 +10,16 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.allowances import service as allowances
 from app.clock import Clock
 from app.commands import service as commands
 from app.commands.models import Command
 from app.commands.rules import Op
 from app.customers import service as customers
+from app.customers.models import SupplyContract
+from app.customers.service import NewContract
 from app.database import new_id
+from app.ledger import service as ledger
 from app.load_control import queries
 from app.load_control.facts import Cut, Facts, Stage
 from app.load_control.models import ControlState, StageDecisionRecord
@@ -26,9 +30,12 @@ from app.notices import service as notices
 from app.notices.rules import NoticeKind, word
 
 _RETRY_S = 20
+#: What holds the next round for a moment is no news worth a record.
+_PASSING = frozenset({"round_in_flight", "round_pause"})
 _GRACE_S = 10
 
-_CUTS = {Op.LIMIT: Cut.LIMIT, Op.TRIP: Cut.TRIP, Op.CONTROL: Cut.CONTROL, Op.GUARANTEE: Cut.GUARANTEE_OFF}
+#: What each operation would take away where it is a cut.
+CUTS = {Op.LIMIT: Cut.LIMIT, Op.TRIP: Cut.TRIP, Op.CONTROL: Cut.CONTROL, Op.GUARANTEE: Cut.GUARANTEE_OFF}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +53,27 @@ class Pace:
     @property
     def retry_after(self) -> timedelta:
         return self.clock.lived(_RETRY_S)
+
+
+def open_supply_point(
+    session: Session, new: NewContract, *, opening_supplied_wh: int = 0, now: datetime
+) -> SupplyContract:
+    """Sign a contract on a new supply point and open all that it needs: accounts, allowance, control.
+
+    Args:
+        session: of the transaction.
+        new: the contract and its supply point.
+        opening_supplied_wh: reading of the terminal's counter at commissioning; nothing before it is sold.
+        now: when it is signed.
+
+    Raises:
+        NoSuchCustomer, NumberTaken, LimitAboveCapacity: see :func:`app.customers.service.sign_contract`.
+    """
+    contract = customers.sign_contract(session, new, now=now)
+    ledger.open_accounts(session, contract.supply_point_id)
+    allowances.open_allowance(session, contract.supply_point_id, opening_supplied_wh=opening_supplied_wh)
+    open_control(session, contract.supply_point_id, now=now)
+    return contract
 
 
 def open_control(session: Session, supply_point_id: UUID, *, now: datetime) -> None:
@@ -102,7 +130,7 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
     found = _pictures(session, [command.supply_point_id], pace)
     if not found:
         return (Reason("no_report_yet"),)
-    cut = _CUTS[Op(command.op)]
+    cut = CUTS[Op(command.op)]
     return why_not_cut(found[0].facts, cut=cut, automatic=command.requested_by is None, now=now)
 
 
@@ -155,7 +183,7 @@ def _record(
 
 
 def _codes(reasons: list[dict[str, Any]]) -> list[str]:
-    return [reason["code"] for reason in reasons]
+    return [reason["code"] for reason in reasons if reason["code"] not in _PASSING]
 
 
 def _shown(facts: Facts) -> dict[str, Any]:

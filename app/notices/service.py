@@ -24,6 +24,17 @@ class NoSuchNotice(NotFound):
         )
 
 
+class NoticeWithdrawn(Conflict):
+    title = "The notice was withdrawn"
+
+    def __init__(self, *, notice_id: UUID, withdrawn_at: datetime) -> None:
+        super().__init__(
+            f"The notice was withdrawn at {withdrawn_at.isoformat()}, so it cannot be served any more.",
+            remedy="Give a new notice where one is needed.",
+            notice_id=str(notice_id),
+        )
+
+
 class AlreadyServed(Conflict):
     title = "The notice was served before"
 
@@ -80,10 +91,13 @@ def mark_handed_over(session: Session, notice_id: UUID, *, how: str, now: dateti
     Raises:
         NoSuchNotice: there is none with that id.
         AlreadyServed: its arrival was proved before.
+        NoticeWithdrawn: it was taken back.
     """
-    notice = session.get(Notice, notice_id, with_for_update=True)
+    notice = session.get(Notice, notice_id, with_for_update=True, populate_existing=True)
     if notice is None:
         raise NoSuchNotice(notice_id=notice_id)
+    if notice.withdrawn_at is not None:
+        raise NoticeWithdrawn(notice_id=notice_id, withdrawn_at=notice.withdrawn_at)
     if notice.served_at is not None:
         raise AlreadyServed(notice_id=notice_id, served_at=notice.served_at)
     notice.served_at = now
@@ -101,6 +115,16 @@ def withdraw(session: Session, supply_point_id: UUID, *, because: str, now: date
             Notice.kind.in_([NoticeKind.WRITTEN, NoticeKind.SECOND]),
             Notice.withdrawn_at.is_(None),
         )
+        .values(withdrawn_at=now, withdrawn_because=because),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def withdraw_unserved(session: Session, *, command_id: UUID, because: str, now: datetime) -> None:
+    """Take back the notice that a called-back warning was to carry, so that a new one can be given."""
+    session.execute(
+        update(Notice)
+        .where(Notice.command_id == command_id, Notice.served_at.is_(None), Notice.withdrawn_at.is_(None))
         .values(withdrawn_at=now, withdrawn_because=because),
         execution_options={"synchronize_session": False},
     )

@@ -1,6 +1,7 @@
 """Reads of terminals: what is fitted and what they last told."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -8,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
+
+_SEEN = select(Terminal, TerminalLive).join(TerminalLive, TerminalLive.terminal_id == Terminal.id)
 
 
 class NoSuchTerminal(NotFound):
@@ -32,6 +35,13 @@ class NoTerminalFitted(NotFound):
         )
 
 
+class TerminalSeen(NamedTuple):
+    """A terminal and what it last told of itself."""
+
+    terminal: Terminal
+    live: TerminalLive
+
+
 def terminal(session: Session, terminal_id: str) -> Terminal:
     found = session.get(Terminal, terminal_id)
     if found is None:
@@ -46,6 +56,28 @@ def terminal_at(session: Session, supply_point_id: UUID) -> Terminal:
     if found is None:
         raise NoTerminalFitted(supply_point_id=supply_point_id)
     return found
+
+
+def terminal_seen(session: Session, terminal_id: str) -> TerminalSeen:
+    """Return a terminal with its live state.
+
+    Raises:
+        NoSuchTerminal: no terminal has the id.
+    """
+    row = session.execute(_SEEN.where(Terminal.id == terminal_id)).first()
+    if row is None:
+        raise NoSuchTerminal(terminal_id=terminal_id)
+    return TerminalSeen(*row)
+
+
+def list_terminals(session: Session, *, online: bool | None, limit: int, after: str | None) -> list[TerminalSeen]:
+    """Return up to ``limit`` terminals in the order of ids, after the id ``after``."""
+    wanted = _SEEN.order_by(Terminal.id).limit(limit)
+    if online is not None:
+        wanted = wanted.where(TerminalLive.online.is_(online))
+    if after is not None:
+        wanted = wanted.where(Terminal.id > after)
+    return [TerminalSeen(*row) for row in session.execute(wanted)]
 
 
 def live(session: Session, terminal_id: str) -> TerminalLive | None:

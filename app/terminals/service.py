@@ -7,14 +7,17 @@ from typing import NamedTuple
 from uuid import UUID
 
 import bcrypt
-from sqlalchemy import select, text
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict
+from app.database import sqlstate
+from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
 
 #: A credential is 256 random bits, so nobody can guess it and the hash need not be slow: a fleet signs in at once.
 _BCRYPT_ROUNDS = 4
+_NO_SUCH_PARENT = "23503"
 
 _COUNT = text("""
     UPDATE terminals SET last_version = last_version + 1, last_order_no = last_order_no + :orders
@@ -31,6 +34,17 @@ class TerminalTaken(Conflict):
             f"Terminal {terminal_id} is registered already, or its supply point has another terminal.",
             remedy="Use another id, or retire the terminal that is there.",
             terminal_id=terminal_id,
+        )
+
+
+class SupplyPointUnknown(NotFound):
+    title = "There is no such supply point"
+
+    def __init__(self, *, supply_point_id: UUID) -> None:
+        super().__init__(
+            f"No supply point has the id {supply_point_id}, so a terminal cannot stand there.",
+            remedy="Take the id from GET /api/v1/supply-points, or sign the contract first.",
+            supply_point_id=str(supply_point_id),
         )
 
 
@@ -64,12 +78,8 @@ def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
 
     Raises:
         TerminalTaken: the id is in use, or the supply point has a terminal.
+        SupplyPointUnknown: there is no such supply point.
     """
-    taken = select(Terminal.id).where(
-        (Terminal.id == new.terminal_id) | (Terminal.supply_point_id == new.supply_point_id)
-    )
-    if session.scalar(taken.limit(1)) is not None:
-        raise TerminalTaken(terminal_id=new.terminal_id)
     credential = secrets.token_urlsafe(32)
     hashed = bcrypt.hashpw(credential.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
     session.add(
@@ -82,7 +92,12 @@ def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
             registered_at=now,
         )
     )
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError as error:
+        if sqlstate(error) == _NO_SUCH_PARENT:
+            raise SupplyPointUnknown(supply_point_id=new.supply_point_id) from error
+        raise TerminalTaken(terminal_id=new.terminal_id) from error
     session.add_all(TerminalRound(terminal_id=new.terminal_id, **fitted.__dict__) for fitted in new.rounds)
     session.add(TerminalLive(terminal_id=new.terminal_id))
     session.flush()

@@ -44,7 +44,10 @@ def free_port() -> int:
 
 
 def server_file(directory: Path, *, port: int, mqtt_port: int) -> str:
-    users = ['{user: svc, password: svc, permissions: {publish: ["lm.v1.*.dn.>"], subscribe: ["lm.v1.*.up.>"]}}']
+    users = [
+        '{user: svc, password: svc, permissions: {publish: ["lm.v1.*.dn.>"],'
+        ' subscribe: ["lm.v1.*.up", "lm.v1.*.up.>"]}}'
+    ]
     users += [
         f'{{user: "{name}", password: workbench, permissions: {{publish: ["lm.v1.{name}.up.>"],'
         f' subscribe: ["lm.v1.{name}.dn", "lm.v1.{name}.dn.>"]}}}}'
@@ -194,6 +197,7 @@ def test_an_outage_is_measured_and_filled(broker: Broker, service: Service) -> N
         session = service.wait_for("SH-0001", "birth")[0].session
         before = service.wait_for("SH-0001", "report")[-1]
         service.send("SH-0001", "receipt", encode(Receipt(spool_id=before.spool_id, upto=before.seq)))
+        eventually(lambda: fleet.terminal("SH-0001").spooled == 0)
         fleet.do("SH-0001", Outage(seconds=1.5))
         assert service.wait_for("SH-0001", "death")[0].session == session
         assert service.wait_for("SH-0001", "birth", count=2)[1].session != session

@@ -1,0 +1,185 @@
+"""The command line: run the service, look after its database, try it out."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.settings import Settings
+
+command_line = typer.Typer(
+    name="wattgate",
+    help="Prepaid and load-control purchase of electricity for large customers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+Folder = Annotated[Path, typer.Option(help="where all data of the demonstration lives")]
+
+
+def _settings() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            name = "_".join(str(part) for part in found["loc"]).upper()
+            typer.echo(f"WATTGATE_{name}: {found['msg']}" if name else found["msg"], err=True)
+        typer.echo("See docs/administrator.md for every setting.", err=True)
+        raise typer.Exit(2) from error
+
+
+def _log_as_json() -> None:
+    """Log one JSON object a line; traces are plain text, since rich ones would show what variables hold."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+
+
+@command_line.command()
+def serve() -> None:
+    """Run the HTTP service: API, documentation, health, metrics."""
+    from app.main import serve as serve_http
+
+    _log_as_json()
+    serve_http(_settings())
+
+
+@command_line.command()
+def worker() -> None:
+    """Run the field process: what terminals tell, what they are told, and time passing."""
+    from app.worker import run
+
+    _log_as_json()
+    run(_settings())
+
+
+@command_line.command()
+def migrate(
+    revision: Annotated[str, typer.Option(help="where to stop; the newest by default")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="go back to the revision instead")] = False,
+) -> None:
+    """Bring the database to the shape that this version needs, as its owner role."""
+    from app import migrations
+
+    settings = _settings()
+    if settings.migration_url is None:
+        typer.echo("Set WATTGATE_MIGRATION_URL to the database as its owner role.", err=True)
+        raise typer.Exit(2)
+    url = settings.migration_url.get_secret_value()
+    if down:
+        migrations.downgrade(url, revision=revision)
+    else:
+        migrations.upgrade(url, revision=revision)
+    typer.echo(f"The database is at {revision}.")
+
+
+@command_line.command()
+def keygen(path: Annotated[Path, typer.Argument(help="file for the private key; must not exist")]) -> None:
+    """Make the Ed25519 key that signs commands to terminals."""
+    from app.mqtt.signing import CommandSigner, new_private_key_pem
+
+    try:
+        path.touch(mode=0o600, exist_ok=False)
+    except FileExistsError:
+        typer.echo(f"{path} exists; a key that terminals have pinned must not be overwritten.", err=True)
+        raise typer.Exit(2) from None
+    path.write_bytes(new_private_key_pem())
+    typer.echo(f"The private key is in {path}; keep it from everybody but the service. Terminals are given:")
+    typer.echo(CommandSigner.from_file(path, key_id="").public_key_pem())
+
+
+@command_line.command()
+def verify() -> None:
+    """Prove the invariants of both books and of what hangs on them; names every row that breaks one."""
+    from app.database import connect, transaction
+    from app.verification import INVARIANTS, find_broken
+
+    engine = connect(_settings().database_url.get_secret_value(), pool_size=1)
+    broken = 0
+    with transaction(engine) as session:
+        for invariant in INVARIANTS:
+            rows = find_broken(session, invariant)
+            broken += len(rows)
+            console.print(
+                f"{'[red]broken[/red]' if rows else '[green]holds [/green]'} {invariant.name}: {invariant.says}"
+            )
+            for row in rows:
+                console.print(f"         {row}", markup=False)
+    engine.dispose()
+    if broken:
+        typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
+        raise typer.Exit(1)
+
+
+@command_line.command()
+def simulate(
+    fleet_file: Annotated[Path, typer.Argument(help="YAML or JSON that describes the terminals")],
+    quiet: Annotated[bool, typer.Option("--quiet", help="tell warnings only")] = False,
+) -> None:
+    """Run simulated terminals against a broker until Ctrl-C."""
+    from simulators.__main__ import run as run_fleet
+
+    raise typer.Exit(run_fleet(fleet_file, quiet=quiet))
+
+
+@command_line.command()
+def demo(
+    folder: Folder = Path("data/demo"),
+    port: Annotated[int, typer.Option(help="port of the HTTP service")] = 8000,
+    speed: Annotated[
+        int, typer.Option(min=1, max=20_000, help="how many times faster than life the clock runs")
+    ] = 600,
+) -> None:
+    """Run a small utility with twelve customers on this machine until Ctrl-C; a second start continues."""
+    from app.demo.showroom import show
+
+    raise typer.Exit(show(folder, port=port, speed=speed, console=console))
+
+
+@command_line.command()
+def story(
+    folder: Annotated[Path | None, typer.Option(help="keep the data there; a temporary folder by default")] = None,
+) -> None:
+    """Live through the whole story once on real parts, and prove each step."""
+    from app.demo.story import tell_story
+
+    raise typer.Exit(tell_story(folder, console=console))
+
+
+@command_line.command()
+def bench(
+    out: Annotated[Path, typer.Option(help="where the figures go, as JSON")] = Path("build/bench.json"),
+    short: Annotated[bool, typer.Option("--short", help="a tenth of the load, to see that it runs")] = False,
+) -> None:
+    """Measure throughput and latency, as ratios to bare parts in the same run."""
+    from app.bench.run import run_all
+
+    figures = run_all(short=short, console=console)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(figures, indent=2) + "\n")
+    typer.echo(f"The figures are in {out}.")
+
+
+def main() -> None:
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A small believable utility on real parts in one folder: for the demo, the story and the bench."""

@@ -1,0 +1,202 @@
+"""Fills an empty database with the demonstration's people, customers, contracts, terminals and first purchases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from app.allowances import service as allowances
+from app.customers import service as customers
+from app.customers.models import SupplyContract
+from app.customers.rules import NoticePeriods, Threshold, Thresholds
+from app.database import transaction
+from app.demo.people_and_places import OFFICES, PASSWORD, PEOPLE, DemoCustomer
+from app.ledger import service as ledger
+from app.ledger.rules import AccountKind, Line, Posting
+from app.load_control import service as load_control
+from app.load_control.service import Pace
+from app.purchases import service as purchases
+from app.staff import service as staff
+from app.staff.models import Office, StaffMember
+from app.terminals import service as terminals
+
+_SAFE_LOAD_PERCENT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """What a terminal is told at registration, to be put into the simulated device."""
+
+    customer: DemoCustomer
+    credential: str
+
+
+def is_empty(engine: Engine) -> bool:
+    with transaction(engine) as session:
+        return session.scalar(select(Office.id).limit(1)) is None
+
+
+def seed(engine: Engine, wanted: Sequence[DemoCustomer], *, pace: Pace, now: datetime) -> list[Signed]:
+    """Seed everything in one transaction: whole, or not at all."""
+    with transaction(engine) as session:
+        offices = {
+            code: staff.create_office(session, code=code, name_zh=name_zh, name_en=name_en)
+            for code, name_zh, name_en in OFFICES
+        }
+        cashier = _hire_people(session, offices, now=now)
+        return [_sign(session, one, offices, cashier=cashier, pace=pace, now=now) for one in wanted]
+
+
+def _hire_people(session: Session, offices: dict[str, Office], *, now: datetime) -> StaffMember:
+    hired = [
+        staff.hire(
+            session,
+            staff.NewStaffMember(
+                sign_in_name=sign_in_name, name_zh=name_zh, name_en=name_en, password=PASSWORD, roles=[role]
+            ),
+            office=offices[office],
+            now=now,
+        )
+        for sign_in_name, name_zh, name_en, role, office in PEOPLE
+    ]
+    return hired[0]
+
+
+def _sign(
+    session: Session,
+    one: DemoCustomer,
+    offices: dict[str, Office],
+    *,
+    cashier: StaffMember,
+    pace: Pace,
+    now: datetime,
+) -> Signed:
+    customers.register_customer(
+        session,
+        customers.NewCustomer(
+            customer_no=one.customer_no,
+            office_id=offices[one.office].id,
+            name_zh=one.name_zh,
+            name_en=one.name_en,
+            industry=one.industry,
+            contacts=(
+                customers.NewContact(name="张伟", duty="动力科 power department", phone=f"021-5550{one.number:04d}"),
+            ),
+        ),
+        now=now,
+    )
+    contract = _contract(session, one, now=now)
+    credential = terminals.register(
+        session,
+        terminals.NewTerminal(
+            terminal_id=one.terminal_id,
+            supply_point_id=contract.supply_point_id,
+            meter_no=f"DB{one.number:08d}",
+            safe_load_w=one.rated_power_w * _SAFE_LOAD_PERCENT // 100,
+            rounds=tuple(
+                terminals.NewRound(
+                    round=number,
+                    feeds_zh=fitted.feeds_zh,
+                    feeds_en=fitted.feeds_en,
+                    importance=fitted.importance,
+                    load_w=one.rated_power_w * fitted.share_percent // 100,
+                )
+                for number, fitted in enumerate(one.rounds, start=1)
+            ),
+        ),
+        now=now,
+    )
+    if one.debt_fen:
+        _owe(session, contract, one.debt_fen, now=now)
+    if one.hours_bought:
+        _first_purchase(session, one, cashier=cashier, pace=pace, now=now)
+    return Signed(customer=one, credential=credential)
+
+
+def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyContract:
+    contract = customers.sign_contract(
+        session,
+        customers.NewContract(
+            contract_no=one.contract_no,
+            customer_no=one.customer_no,
+            supply_point=customers.NewSupplyPoint(
+                point_no=one.point_no,
+                name_zh=f"{one.name_zh}专变",
+                name_en=f"{one.name_en} substation",
+                address=f"{one.feeder} 线 {one.number} 号",
+                feeder=one.feeder,
+                voltage_v=one.voltage_v,
+            ),
+            capacity_kva=one.capacity_kva,
+            limit_w=one.rated_power_w * one.limit_percent // 100,
+            control_mode=one.control_mode,
+            thresholds=Thresholds(
+                notice=Threshold(supply_hours=96),
+                warning=Threshold(supply_hours=48),
+                limited=Threshold(supply_hours=24),
+                trip=Threshold(energy_wh=0),
+            ),
+            notice_periods=NoticePeriods(),
+            important_user=one.important_user,
+            protected=one.protected,
+        ),
+        now=now,
+    )
+    customers.set_price(
+        session,
+        one.contract_no,
+        customers.NewPrice(yuan_per_kwh=Decimal(one.price), valid_from=now - timedelta(days=1)),
+        set_by=None,
+    )
+    ledger.open_accounts(session, contract.supply_point_id)
+    allowances.open_allowance(session, contract.supply_point_id, opening_supplied_wh=0)
+    load_control.open_control(session, contract.supply_point_id, now=now)
+    return contract
+
+
+def _owe(session: Session, contract: SupplyContract, debt_fen: int, *, now: datetime) -> None:
+    posting = Posting(
+        kind="opening debt",
+        business_key=f"opening-debt:{contract.contract_no}",
+        lines=(
+            Line(kind=AccountKind.RECEIVABLE, amount=debt_fen),
+            Line(kind=AccountKind.REVENUE, amount=-debt_fen),
+        ),
+    )
+    ledger.post(session, contract.supply_point_id, [posting], now=now, actor_id=None)
+
+
+def _first_purchase(session: Session, one: DemoCustomer, *, cashier: StaffMember, pace: Pace, now: datetime) -> None:
+    energy_kwh = one.rated_power_w * one.hours_bought * 6 // 10 // 1000
+    amount_fen = int(energy_kwh * Decimal(one.price)) * 100 + one.debt_fen
+    sale = purchases.Sale(contract_no=one.contract_no, paid_fen=amount_fen, cashier_id=cashier.id)
+    purchases.sell_energy(session, sale, pace=pace, now=now)
+
+
+def device(
+    signed: Signed, *, public_key_pem: str, key_id: str, report_interval_s: int, heartbeat_interval_s: int
+) -> dict[str, Any]:
+    """Return the fleet file's description of the simulated device at a customer."""
+    one = signed.customer
+    return {
+        "terminal_id": one.terminal_id,
+        "password": signed.credential,
+        "service_public_key_pem": public_key_pem,
+        "service_key_id": key_id,
+        "meter_no": f"DB{one.number:08d}",
+        "rated_power_w": one.rated_power_w,
+        "shape": one.shape,
+        "safe_load_w": one.rated_power_w * _SAFE_LOAD_PERCENT // 100,
+        "rounds": [
+            {"round": number, "share_percent": fitted.share_percent, "name": fitted.feeds_en}
+            for number, fitted in enumerate(one.rounds, start=1)
+        ],
+        "initial": {"control_mode": one.control_mode.value},
+        "report_interval_s": report_interval_s,
+        "heartbeat_interval_s": heartbeat_interval_s,
+        "seed": one.number,
+    }

@@ -1,0 +1,73 @@
+"""HTTP in: terminals are registered and looked at."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from app.errors import Refused
+from app.http.paging import Page, Paging, page_of
+from app.http.policies import allow, signed_in
+from app.http.transaction import AppSettings, Db, Now
+from app.mqtt.signing import CommandSigner
+from app.settings import Settings
+from app.staff.rules import Role
+from app.terminals import queries, service
+from app.terminals.schemas import TerminalRegistered, TerminalShown, TerminalToRegister, TerminalWholeShown
+
+router = APIRouter(prefix="/terminals", tags=["terminals"])
+
+
+class SigningKeyMissing(Refused):
+    """A terminal pins the service's public key at registration, so there is no registering without one."""
+
+    title = "The service has no signing key"
+
+
+@router.post(
+    "",
+    summary="Register a terminal",
+    status_code=201,
+    dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
+)
+def register_terminal(
+    wanted: TerminalToRegister, session: Db, now: Now, settings: AppSettings, response: Response
+) -> TerminalRegistered:
+    """The answer holds the credential in clear, once; write it into the terminal together with the public key."""
+    signer = _signer(settings)
+    credential = service.register(session, wanted.to_register(), now=now)
+    response.headers["Cache-Control"] = "no-store"
+    return TerminalRegistered.of(
+        wanted.terminal_id, credential=credential, public_key_pem=signer.public_key_pem(), key_id=signer.key_id
+    )
+
+
+@router.get("", summary="List terminals", dependencies=[signed_in()])
+def list_terminals(
+    session: Db,
+    paging: Paging,
+    *,
+    online: Annotated[bool | None, Query(description="only those that are, or are not, online")] = None,
+) -> Page[TerminalShown]:
+    """Terminals in the order of their ids, retired ones included."""
+    rows = queries.list_terminals(session, online=online, limit=paging.rows_wanted, after=paging.after)
+    return page_of(rows, request=paging, key=lambda row: row.terminal.id, show=TerminalShown.of)
+
+
+@router.get("/{terminal_id}", summary="A terminal, its rounds and what it last told", dependencies=[signed_in()])
+def read_terminal(
+    terminal_id: Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=100, examples=["SH-PD-0001"])], session: Db
+) -> TerminalWholeShown:
+    seen = queries.terminal_seen(session, terminal_id)
+    rounds = queries.rounds_of(session, [terminal_id])[terminal_id]
+    return TerminalWholeShown.whole(seen.terminal, seen.live, rounds)
+
+
+def _signer(settings: Settings) -> CommandSigner:
+    try:
+        return CommandSigner.from_file(settings.signing_key_file, key_id=settings.signing_key_id)
+    except (OSError, TypeError, ValueError) as error:
+        raise SigningKeyMissing(
+            "the key that signs commands cannot be read, so the terminal would have nothing to trust",
+            remedy="ask the people who run the service to make one with `wattgate keygen` and to name its file in "
+            "WATTGATE_SIGNING_KEY_FILE",
+        ) from error
