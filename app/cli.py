@@ -20,7 +20,7 @@ command_line = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[Path, typer.Option(help="where all data of the demonstration lives")]
 

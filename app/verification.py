@@ -164,6 +164,7 @@ INVARIANTS = (
             SELECT reversal.id AS transaction_id, reversal.reverses_id
               FROM ledger_transactions AS reversal
               JOIN ledger_entries AS entry ON entry.transaction_id IN (reversal.id, reversal.reverses_id)
+             WHERE reversal.reverses_id IS NOT NULL
              GROUP BY reversal.id, entry.account_id HAVING sum(entry.amount) <> 0
         """,
     ),

@@ -27,13 +27,18 @@ def main() -> int:
     parser.add_argument("fleet_file", type=Path, help="YAML or JSON; see simulators/profile.py")
     parser.add_argument("--quiet", action="store_true", help="tell warnings only")
     chosen = parser.parse_args()
+    return run(chosen.fleet_file, quiet=chosen.quiet)
+
+
+def run(fleet_file: Path, *, quiet: bool) -> int:
+    """Run the fleet of a file until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(
-        level=logging.WARNING if chosen.quiet else logging.INFO,
+        level=logging.WARNING if quiet else logging.INFO,
         format="%(asctime)s %(message)s",
         stream=sys.stdout,
     )
     try:
-        fleet = Fleet(profile.load(chosen.fleet_file))
+        fleet = Fleet(profile.load(fleet_file))
     except (profile.ProfileError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return _BAD_FILE

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any, Self
 
+from simulators.admission import Door
 from simulators.device_clock import Instant
 from simulators.faults import Fault
 from simulators.link import Link
@@ -46,11 +47,13 @@ class Fleet:
         self._order = itertools.count()
         self._orderly: bool | None = None
         self._thread = threading.Thread(target=self._run, name="simulators", daemon=True)
+        self._door: Door[Link] = Door(places=profile.connecting_at_most)
         now = profile.clock.now()
         self._links = {
             terminal.terminal_id: Link(
                 terminal,
                 fleet=profile,
+                door=self._door,
                 memory=self._memory_of(terminal.terminal_id),
                 now=now,
                 connect_s=now.machine_s + (number + random.random()) / profile.connects_per_s,
@@ -186,6 +189,7 @@ class Fleet:
             while not self._asked.empty():
                 self._asked.get()()
             self._serve_due()
+            self._call_in()
         self._close_all()
 
     def _serve_due(self) -> None:
@@ -194,6 +198,11 @@ class Fleet:
             due_s, _, link = heapq.heappop(self._due)
             if self._planned_s.get(link) == due_s:
                 self._serve(link, events=0)
+
+    def _call_in(self) -> None:
+        while (link := self._door.called()) is not None:
+            link.connect(self.profile.clock.now())
+            self._settle(link)
 
     def _serve(self, link: Link, *, events: int) -> None:
         try:

@@ -4,6 +4,7 @@ import logging
 import random
 
 from simulators import faults
+from simulators.admission import Door
 from simulators.connection import Connection, Frame
 from simulators.device import Outgoing
 from simulators.device_clock import Instant
@@ -17,6 +18,7 @@ _log = logging.getLogger("simulators")
 BACKOFF_AT_MOST_S = 60
 #: A broker that has not answered after this long is given up.
 ANSWER_WITHIN_S = 30
+_CALLED_LATER = float("inf")
 _KEEPALIVE_LOOKED_AT_EVERY_S = 5
 
 
@@ -24,7 +26,14 @@ class Link:
     """What the fleet's loop drives: `serve` when due or after reading; `due_s` says when next."""
 
     def __init__(
-        self, profile: TerminalProfile, *, fleet: FleetProfile, memory: Memory, now: Instant, connect_s: float
+        self,
+        profile: TerminalProfile,
+        *,
+        fleet: FleetProfile,
+        door: "Door[Link]",
+        memory: Memory,
+        now: Instant,
+        connect_s: float,
     ) -> None:
         self.terminal = Terminal(profile, now=now, factor=fleet.clock.factor, memory=memory)
         self.connection: Connection | None = None
@@ -32,6 +41,7 @@ class Link:
         self.received = 0
         self._profile = profile
         self._fleet = fleet
+        self._door = door
         self._chance = random.Random(profile.seed)
         self._up: FaultyWire[Outgoing] | None = None
         self._down: FaultyWire[Frame] | None = None
@@ -64,6 +74,7 @@ class Link:
         outgoing = []
         if self.connection is not None and self.connection.subscribed and not self.terminal.online:
             self._attempts = 0
+            self._door.leave(self)
             outgoing += self.terminal.connected(now)
             _log.info("%s connected, session %s", self._profile.terminal_id, self.terminal.session)
         for frame in self._arrived(frames, now=now):
@@ -78,6 +89,13 @@ class Link:
     def report(self, now: Instant) -> None:
         if self._off_until_s is None and not self.frozen:
             self._send(self.terminal.report(now), now=now)
+
+    def connect(self, now: Instant) -> None:
+        """Connect, unless too many others do; then the door calls later."""
+        if self._door.enter(self):
+            self._open(now)
+        else:
+            self._connect_s = _CALLED_LATER
 
     def suffer(self, fault: Fault, *, now: Instant) -> None:
         _log.info("%s fault %s", self._profile.terminal_id, fault)
@@ -146,7 +164,7 @@ class Link:
     def _mind_connection(self, now: Instant) -> None:
         if self.connection is None:
             if now.machine_s >= self._connect_s:
-                self._open(now)
+                self.connect(now)
             return
         if now.machine_s >= self._keepalive_s:
             self.connection.mind_keepalive()
@@ -168,7 +186,7 @@ class Link:
         try:
             connection.open()
         except OSError as error:
-            connection.abandon()
+            self._door.leave(self)
             self._back_off(now, why=str(error))
             return
         self.connection = connection
@@ -181,6 +199,7 @@ class Link:
         self._back_off(now, why=why)
 
     def _abandon(self) -> None:
+        self._door.leave(self)
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None

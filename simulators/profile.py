@@ -113,6 +113,9 @@ class FleetProfile(_Profile):
     memory_dir: Path | None = Field(default=None, description="null: memories end with the process")
     tick_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
     connects_per_s: Annotated[int, Field(ge=1, le=10_000)] = 500
+    connecting_at_most: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=32, description="connects that wait for the broker's answer at once"
+    )
     keepalive_s: Annotated[int, Field(ge=5, le=60)] = 60
     terminals: tuple[TerminalProfile, ...]
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.clock import Clock
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
 from app.customers.service import (
@@ -21,7 +21,11 @@ from app.customers.service import (
     set_price,
 )
 from app.database import new_id
-from app.load_control.service import open_supply_point
+from app.load_control.service import Pace, open_supply_point
+from app.notices.models import Notice
+from app.notices.rules import NoticeKind, word
+from app.notices.service import NewNotice, give, mark_handed_over
+from app.purchases.service import Sale, Sold, sell_energy
 from app.staff.models import Office, StaffMember
 from app.staff.rules import Role
 from app.staff.service import NewStaffMember, create_office, hire
@@ -191,9 +195,38 @@ def a_live_terminal(
     presence.note_counters(session, [counter], now=now)
 
 
-def energy_paid(session: Session, *, supply_point_id: UUID, paid_until_wh: int) -> None:
-    """Let the allowance stand at a reading, without the books: for tests of stages, never of money."""
-    session.execute(
-        text("UPDATE allowances SET paid_until_wh = :paid WHERE supply_point_id = :id"),
-        {"paid": paid_until_wh, "id": supply_point_id},
+def a_purchase(
+    session: Session,
+    *,
+    contract: SupplyContract,
+    now: datetime,
+    cashier: StaffMember | None = None,
+    paid_fen: int = 1_680_000,
+) -> Sold:
+    """Sell energy for 16 800.00 yuan, which at 0.8 yuan/kWh is 21 MWh."""
+    cashier = cashier or a_person(session, role=Role.CASHIER)
+    sale = Sale(contract_no=contract.contract_no, paid_fen=paid_fen, cashier_id=cashier.id)
+    return sell_energy(session, sale, pace=Pace(clock=Clock(), report_interval_s=900), now=now)
+
+
+def a_notice(
+    session: Session,
+    *,
+    supply_point_id: UUID,
+    kind: NoticeKind,
+    issued_at: datetime,
+    cut_not_before: datetime,
+    served_at: datetime | None,
+) -> Notice:
+    """Give a notice of a cut, and hand it over when ``served_at`` says so."""
+    new = NewNotice(
+        supply_point_id=supply_point_id,
+        kind=kind,
+        wording=word(kind, remaining_wh=20_000_000, cut_not_before=cut_not_before, limit_w=None),
+        cut_not_before=cut_not_before,
+        command_id=None,
     )
+    notice = give(session, new, now=issued_at)
+    if served_at is not None:
+        mark_handed_over(session, notice.id, how="handed over, signed", now=served_at)
+    return notice

@@ -30,9 +30,7 @@ def show(folder: Path, *, port: int, speed: int, console: Console) -> int:
             _introduce(utility, console)
             _commission(utility, console)
             while not asked_to_stop.wait(1.0):
-                ended = [name for name, child in utility.children.items() if child.ended]
-                if ended:
-                    raise NotReady(f"the {ended[0]} ended; see {utility.folder}/logs/{ended[0]}.log")
+                utility.check_children()
             console.print("\n[dim]stopping in order …[/dim]")
     except (NotReady, Failed) as failure:
         console.print(f"[bold red]The demonstration stopped:[/bold red] {failure}")

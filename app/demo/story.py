@@ -1,4 +1,4 @@
-"""The whole story once, on real parts: bought, warned, limited, tripped, restored; by the service, then by a terminal."""
+"""The whole story once, on real parts: bought, warned, limited, tripped, restored; remote, then local."""
 
 import tempfile
 from datetime import datetime
@@ -129,6 +129,7 @@ class Storyteller:
         second = self._wait_notice(point_id, "second", within_s=_LATER_S)
         self._say("second notice served", second["text_en"], at=second["served_at"])
         rounds = self._operator.get(f"/supply-points/{point_id}")["rounds"]
+        trips: list[Json] = []
         for count, fitted in enumerate(sorted(rounds, key=lambda one: one["importance"]), start=1):
             trips = self._wait_commands(point_id, op="trip", count=count)
             trip = self._operator.get(f"/commands/{trips[-1]['id']}")

@@ -144,6 +144,12 @@ class Utility:
         """
         self._wait_ready()
 
+    def check_children(self) -> None:
+        """Raise :class:`NotReady` when a process has ended by itself."""
+        for name, child in self.children.items():
+            if child.ended:
+                raise NotReady(f"the {name} ended by itself; its log says:\n{child.log_tail()}")
+
     def _start_child(self, name: str, arguments: list[str]) -> None:
         self.children[name] = Child(
             [sys.executable, *arguments],
@@ -224,9 +230,7 @@ class Utility:
     def _wait_ready(self) -> None:
         deadline_s = monotonic_s() + _READY_WITHIN_S
         while True:
-            for name, child in self.children.items():
-                if child.ended:
-                    raise NotReady(f"the {name} ended at once; its log says:\n{child.log_tail()}")
+            self.check_children()
             try:
                 if httpx.get(f"{self.http_url}/readyz", timeout=2).is_success:
                     return

@@ -151,7 +151,7 @@ class EmbeddedBroker:
 
     def _wait_a_little(self, deadline_s: float, what: str) -> None:
         if self._running().ended:
-            raise self._failed(f"ended with code {self._running().returncode}")
+            raise self._failed(f"ended with code {self._running().exit_code}")
         if monotonic_s() > deadline_s:
             raise self._failed(f"did not {what} in {_READY_WITHIN_S:.0f} s")
         sleep(_POLL_S)

@@ -38,6 +38,11 @@ class Child:
         return self._process.pid
 
     @property
+    def exit_code(self) -> int | None:
+        """The code with which it ended; None while it runs."""
+        return self._process.poll()
+
+    @property
     def ended(self) -> bool:
         return self._process.poll() is not None
 

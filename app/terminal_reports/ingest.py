@@ -36,6 +36,7 @@ _BATCH_S = 0.05
 _QUEUE_MESSAGES = 20_000
 _QUEUE_FULL_S = 5.0
 _RECEIPT_EVERY_S = 1.0
+_GAPS_ASKED_FOR = 4
 
 Frame = tuple[str, bytes]
 Publish = Callable[[str, bytes], object]
@@ -153,6 +154,13 @@ class Ingest:
             )
             self._last_receipt_s[receipt.terminal_id] = now_s
             self._tell(receipt.terminal_id, "receipt", messages.encode(message))
+            self._ask_again(receipt)
+
+    def _ask_again(self, receipt: Receipt) -> None:
+        """Ask for what never arrived, as after an outage of ours; by itself a terminal would wait a minute."""
+        for low, high in receipt.missing[:_GAPS_ASKED_FOR]:
+            wanted = messages.Request(want="resend", from_seq=low, to_seq=high)
+            self._tell(receipt.terminal_id, "request", messages.encode(wanted))
 
     def _tell(self, terminal_id: str, kind: str, payload: bytes) -> None:
         try:

@@ -1,0 +1,95 @@
+"""The few MQTT 3.1.1 packets that a bare measurement needs, made and read as bytes (OASIS standard, section 3)."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+CONNACK = 2
+PUBLISH = 3
+PUBACK = 4
+SUBACK = 9
+
+
+class Packet(NamedTuple):
+    """A packet as it came: its type, and all after the length; of a message also topic, number and payload."""
+
+    kind: int
+    body: bytes
+
+    @property
+    def topic(self) -> str:
+        return self.body[2 : 2 + self._topic_length].decode()
+
+    @property
+    def number(self) -> bytes:
+        """Return the packet identifier of a message with quality of service 1."""
+        return self.body[2 + self._topic_length : 4 + self._topic_length]
+
+    @property
+    def payload(self) -> bytes:
+        return self.body[4 + self._topic_length :]
+
+    @property
+    def _topic_length(self) -> int:
+        return int.from_bytes(self.body[:2], "big")
+
+
+def connect(client_id: str, *, user: str, password: str, keepalive_s: int = 60) -> bytes:
+    """Write CONNECT for a clean session."""
+    fields = b"".join(_text(one) for one in (client_id, user, password))
+    return _packet(0x10, b"\x00\x04MQTT\x04\xc2" + keepalive_s.to_bytes(2, "big") + fields)
+
+
+def subscribe(topic: str) -> bytes:
+    return _packet(0x82, b"\x00\x01" + _text(topic) + b"\x01")
+
+
+def publish(topic: str, payload: bytes, *, number: int) -> bytes:
+    """Write PUBLISH with quality of service 1."""
+    return _packet(0x32, _text(topic) + number.to_bytes(2, "big") + payload)
+
+
+def puback(number: bytes) -> bytes:
+    return _packet(0x40, number)
+
+
+class Reader:
+    """Cuts the bytes of a stream into packets."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, arrived: bytes) -> Iterator[Packet]:
+        """Yield the packets that are whole now."""
+        self._rest += arrived
+        start = 0
+        while (found := _header(self._rest, start)) is not None:
+            body, end = found
+            if end > len(self._rest):
+                break
+            yield Packet(self._rest[start] >> 4, bytes(self._rest[body:end]))
+            start = end
+        del self._rest[:start]
+
+
+def _header(data: bytearray, start: int) -> tuple[int, int] | None:
+    """Return where the body of the packet at ``start`` begins and ends; None while its length is not all there."""
+    length = 0
+    for shift, at in enumerate(range(start + 1, min(start + 5, len(data)))):
+        length |= (data[at] & 0x7F) << (7 * shift)
+        if data[at] < 0x80:  # noqa: PLR2004 - the bit that says: one more byte of length
+            return at + 1, at + 1 + length
+    return None
+
+
+def _text(value: str) -> bytes:
+    return len(value.encode()).to_bytes(2, "big") + value.encode()
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    length = len(body)
+    written = bytearray([first])
+    while True:
+        length, low = divmod(length, 128)
+        written.append(low | (0x80 if length else 0))
+        if not length:
+            return bytes(written) + body
