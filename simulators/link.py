@@ -92,7 +92,10 @@ class Link:
 
     def connect(self, now: Instant) -> None:
         """Connect, unless too many others do; then the door calls later."""
-        if self._door.enter(self):
+        if self._frozen_until_s is not None:
+            self._door.leave(self)
+            self._connect_s = self._frozen_until_s
+        elif self._door.enter(self):
             self._open(now)
         else:
             self._connect_s = _CALLED_LATER

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from app.allowances import service as allowances
 from app.customers import service as customers
 from app.customers.models import SupplyContract
 from app.customers.rules import NoticePeriods, Threshold, Thresholds
@@ -120,7 +119,7 @@ def _sign(
 
 def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyContract:
     notice_h, warning_h, limited_h = one.threshold_hours
-    contract = customers.sign_contract(
+    contract = load_control.open_supply_point(
         session,
         customers.NewContract(
             contract_no=one.contract_no,
@@ -154,9 +153,6 @@ def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyCo
         customers.NewPrice(yuan_per_kwh=Decimal(one.price), valid_from=now - timedelta(days=1)),
         set_by=None,
     )
-    ledger.open_accounts(session, contract.supply_point_id)
-    allowances.open_allowance(session, contract.supply_point_id, opening_supplied_wh=0)
-    load_control.open_control(session, contract.supply_point_id, now=now)
     return contract
 
 

@@ -26,6 +26,8 @@ _POLL_S = 0.02
 _LOG_TAIL_CHARACTERS = 2000
 _RELOADED = b"Reloaded server configuration"
 _RELOAD_REFUSED = b"Failed to reload server configuration"
+#: A terminal's one subscription counts twice, and the broker's own limit of 1000 would refuse the 500th terminal.
+_SUBSCRIPTIONS_AT_MOST = 100_000
 _TERMINAL_ID = re.compile(r"[A-Za-z0-9_-]+")
 #: The least that bcrypt knows: the hash guards a loopback port, and five thousand terminals sign in at once.
 _BCRYPT_ROUNDS = 4
@@ -178,7 +180,8 @@ class EmbeddedBroker:
         lines = [
             'server_name: "wattgate"',
             f'listen: "{LOOPBACK}:-1"',  # its own protocol is not used; -1 lets the kernel choose
-            f"jetstream {{ store_dir: {json.dumps(str(self._folder / 'jetstream'))} }}",
+            f"jetstream {{ store_dir: {json.dumps(str(self._folder / 'jetstream'))},",
+            f"  limits {{ default_max_consumers: {_SUBSCRIPTIONS_AT_MOST} }} }}",
             f'mqtt {{ listen: "{LOOPBACK}:{self.port}" }}',
             "authorization { users: [",
             *(f"  {json.dumps(user)}" for user in users),

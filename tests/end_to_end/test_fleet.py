@@ -44,10 +44,8 @@ def free_port() -> int:
 
 
 def server_file(directory: Path, *, port: int, mqtt_port: int) -> str:
-    users = [
-        '{user: svc, password: svc, permissions: {publish: ["lm.v1.*.dn.>"],'
-        ' subscribe: ["lm.v1.*.up", "lm.v1.*.up.>"]}}'
-    ]
+    of_service = 'publish: ["lm.v1.*.dn.>"], subscribe: ["lm.v1.*.up", "lm.v1.*.up.>"]'
+    users = [f"{{user: svc, password: svc, permissions: {{{of_service}}}}}"]
     users += [
         f'{{user: "{name}", password: workbench, permissions: {{publish: ["lm.v1.{name}.up.>"],'
         f' subscribe: ["lm.v1.{name}.dn", "lm.v1.{name}.dn.>"]}}}}'

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from app.clock import Clock
 from app.commands.rules import AckStep, CommandState
 from app.commands.service import Answer, note_answers, note_sent
+from app.customers.queries import contract_by_no
 from app.customers.rules import ControlMode, Threshold, Thresholds
 from app.customers.service import close_contract
 from app.database import new_id, transaction
@@ -286,6 +287,18 @@ def test_a_reminder_does_not_push_a_notice_of_a_cut_aside(desk: Desk) -> None:
     newer = give(desk, order(point_id, "notify", cut_not_before=(Clock().now() + 5 * DAY).isoformat()))
     assert newer.status_code == 201
     assert desk.get(f"/commands/{first['id']}").json()["state"] == "superseded"
+
+
+def test_a_purchase_takes_back_what_a_person_ordered_and_announced(desk: Desk) -> None:
+    point_id = a_site(desk)
+    notices_served(desk, point_id)
+    tripped = give(desk, order(point_id, "trip", round=1)).json()
+    with transaction(desk.database.engine) as session:
+        a_purchase(session, contract=contract_by_no(session, "HT-0001"), now=Clock().now())
+    assert desk.get(f"/commands/{tripped['id']}").json()["outcome"] == "a purchase was booked"
+    notices = desk.get(f"/supply-points/{point_id}/notices").json()["items"]
+    assert [notice["withdrawn_because"] for notice in notices] == ["a purchase was booked"] * 2
+    assert "no_notice" in _interlocks(give(desk, order(point_id, "trip", round=1)))
 
 
 def test_settings_that_have_not_arrived_are_carried_on(desk: Desk) -> None:

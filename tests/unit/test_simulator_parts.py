@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from simulators import faults, profile
 from simulators.__main__ import obey
+from simulators.admission import Door
 from simulators.device_clock import ClockProfile
 from simulators.faults import FaultyWire, Freeze, LinkFaults
 from simulators.fleet import Fleet
@@ -96,6 +97,18 @@ def test_a_faulty_line_lets_frames_overtake_but_loses_none() -> None:
     arrived = wire.take(10)
     assert arrived != sorted(arrived)
     assert sorted(arrived) == list(range(20))
+
+
+def test_a_door_lets_in_as_many_as_have_places_and_calls_the_others_in_order() -> None:
+    door: Door[str] = Door(places=2)
+    assert [door.enter(guest) for guest in ("a", "b", "c", "d", "e", "a")] == [True, True, False, False, False, True]
+    assert door.called() is None
+    door.leave("c")
+    door.leave("a")
+    assert (door.called(), door.called()) == ("d", None)
+    door.leave("b")
+    door.leave("b")
+    assert (door.called(), door.called()) == ("e", None)
 
 
 def test_faults_are_read_by_name() -> None:

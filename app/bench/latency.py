@@ -1,0 +1,76 @@
+"""Measure: from a purchase to its energy at the terminal, with connected terminals and a moderate rate of sales."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+
+from app.bench.figures import Figure, percentile
+from app.bench.ground import Ground
+from app.bench.programs import BenchFailed, Program
+from app.database import transaction
+from app.embedded.ports import LOOPBACK
+
+_TERMINALS = 200
+_CASHIERS = 4
+_PER_S = 20
+_SECONDS = 15
+_AMOUNT_YUAN = "200000.00"
+
+_ANSWERING = "SELECT count(*) FROM terminal_live WHERE online AND commandable"
+_EXECUTED = """
+    SELECT count(*) FROM purchases JOIN commands ON commands.id = purchases.command_id
+     WHERE booked_at >= :since AND executed_at IS NOT NULL
+"""
+_WAITS = text("""
+    SELECT CAST(1000 * extract(epoch FROM executed_at - booked_at) AS double precision)
+      FROM purchases JOIN commands ON commands.id = purchases.command_id
+     WHERE booked_at >= :since ORDER BY 1
+""")
+
+
+def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict[str, Figure]:
+    """Read both moments from the database: a purchase is booked when its request begins, so the sale itself counts."""
+    count = min(_TERMINALS, len(ground.customers)) // (10 if short else 1)
+    sales = _PER_S * _SECONDS // (10 if short else 1)
+    with (
+        ground.worker() as worker,
+        ground.service(workers=1) as url,
+        ground.fleet(count, connects_per_s=200) as fleet,
+    ):
+        tell(f"{count} terminals connect")
+        ground.wait_for(_ANSWERING, count, fleet, within_s=60)
+        ground.wait_quiet(worker)
+        tell(f"{sales} purchases, {_PER_S} a second, to their terminals")
+        since = datetime.now(UTC)
+        _sell(ground, url, terminals=count, sales=sales)
+        ground.wait_for(_EXECUTED, sales, worker, within_s=30, since=since)
+    with transaction(ground.engine) as session:
+        waits_ms = list(session.scalars(_WAITS, {"since": since}))
+    against = f"commands.executed_at - purchases.booked_at; {sales} purchases, {count} terminals"
+    return {
+        f"purchase_to_executed_p{percent}_ms": Figure(
+            value=percentile(waits_ms, percent), unit="ms", against=against
+        )
+        for percent in (50, 99)
+    }
+
+
+def _sell(ground: Ground, url: str, *, terminals: int, sales: int) -> None:
+    contracts = [one.contract_no for one in ground.customers[:terminals]]
+    task = {
+        "host": LOOPBACK,
+        "port": ground.http_port,
+        "token": ground.cashier_token(url),
+        "amount_yuan": _AMOUNT_YUAN,
+        "clients": _CASHIERS,
+        "contracts": (contracts * (sales // terminals + 1))[:sales],
+        "seconds": 10 * _SECONDS,
+        "every_s": _CASHIERS / _PER_S,
+    }
+    with Program("cashiers", task, folder=ground.folder) as cashiers:
+        cashiers.wait_ready(within_s=60)
+        cashiers.begin()
+        sold = cashiers.result(within_s=60)
+    if sold["booked"] != sales:
+        raise BenchFailed(f"{sold['booked']} of {sales} purchases were booked; {sold['refused']}")

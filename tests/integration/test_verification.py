@@ -1,0 +1,95 @@
+"""`wattgate verify`: clean after a day's work, and it names the row that somebody with all rights has changed."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from databases import Database
+from factories import a_contract, a_purchase, a_terminal
+from sqlalchemy import create_engine, text
+
+from app.database import connect, transaction
+from app.verification import INVARIANTS, find_broken
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+_KEY = "INSERT INTO idempotency_keys (scope, key, request_hash, created_by)"
+_ONE = "SELECT id FROM ledger_transactions ORDER BY id"
+
+#: What somebody with all rights might do, and the invariant that names the row.
+TAMPERED = [
+    ("UPDATE ledger_entries SET amount = amount + 1 WHERE line = 1", "I1 balanced"),
+    ("DELETE FROM ledger_entries WHERE line = 2", "I1 one book"),
+    ("UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'", "I2 balances"),
+    ("UPDATE ledger_accounts SET version = version + 1 WHERE kind = 'allowance'", "I2 balances"),
+    ("UPDATE ledger_entries SET balance_after = balance_after + 1 WHERE account_version = 1", "I3 running balance"),
+    ("UPDATE ledger_entries SET balance_after = -1 WHERE account_version = 1", "I4 floors"),
+    ("UPDATE purchases SET paid_fen = paid_fen + 1", "I5 purchases"),
+    ("UPDATE purchases SET energy_wh = energy_wh + 1", "I5 purchases"),
+    ("DELETE FROM purchases WHERE order_no = 2", "I5 no orphans"),
+    ("UPDATE allowances SET posted_supplied_wh = posted_supplied_wh + 1", "I6 grants"),
+    ("UPDATE allowances SET paid_until_wh = paid_until_wh + 1", "I7 paid until"),
+    ("UPDATE allowance_grants SET energy_wh = energy_wh + 1", "I7 paid until"),
+    ("UPDATE purchases SET kept_after_nfen = kept_after_nfen + 1 WHERE order_no = 1", "I7 money to energy"),
+    (f"{_KEY} SELECT 's', 'k', '', id FROM staff_members LIMIT 1", "I8 keys"),
+    (f"UPDATE ledger_transactions SET reverses_id = ({_ONE} DESC LIMIT 1) WHERE id = ({_ONE} LIMIT 1)", "I9 reversals"),
+    ("UPDATE terminals SET last_order_no = 1", "P1 order numbers"),
+    ("UPDATE commands SET args = args || '{\"value_wh\": 1}'", "P2 credits"),
+    ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
+    ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def worked(database: Database) -> Database:
+    with transaction(database.engine) as session:
+        contract = a_contract(session, price="0.8137")
+        a_terminal(session, supply_point_id=contract.supply_point_id)
+        for paid_fen in (1_680_001, 77):
+            a_purchase(session, contract=contract, now=NOW, paid_fen=paid_fen)
+    return database
+
+
+def test_a_days_work_breaks_nothing(worked: Database) -> None:
+    with transaction(worked.engine) as session:
+        assert [row for one in INVARIANTS for row in find_broken(session, one)] == []
+
+
+@pytest.mark.parametrize(("change", "name"), TAMPERED, ids=[f"{name}-{n}" for n, (_, name) in enumerate(TAMPERED)])
+def test_a_changed_row_is_named(worked: Database, change: str, name: str) -> None:
+    owner = create_engine(worked.owner_url)
+    with owner.begin() as connection:
+        connection.execute(
+            text("ALTER TABLE ledger_entries DISABLE TRIGGER ALL") if "entries" in name else text("SELECT 1")
+        )
+        assert connection.execute(text(change)).rowcount > 0
+    owner.dispose()
+    invariant = next(one for one in INVARIANTS if one.name == name)
+    with transaction(worked.engine) as session:
+        assert find_broken(session, invariant)
+
+
+def test_every_invariant_is_tampered_with_above() -> None:
+    assert {name for _, name in TAMPERED} == {one.name for one in INVARIANTS}
+
+
+def test_the_command_exits_with_1_and_prints_the_row(worked: Database) -> None:
+    environment = {
+        **os.environ,
+        "WATTGATE_DATABASE_URL": worked.application_url,
+        "WATTGATE_TOKEN_SECRET": "x" * 32,
+        "WATTGATE_SIGNING_KEY_FILE": "/nowhere",
+    }
+    command = [sys.executable, "-m", "app.cli", "verify"]
+    clean = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (clean.returncode, clean.stdout.count("holds")) == (0, len(INVARIANTS))
+    owner = connect(worked.owner_url, pool_size=1)
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'"))
+    owner.dispose()
+    broken = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert broken.returncode == 1
+    assert "broken I2 balances" in broken.stdout
+    assert "'kind': 'deposit'" in broken.stdout
