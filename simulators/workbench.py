@@ -37,6 +37,16 @@ STARTS_AT = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
 #: Members of a command that are not arguments; `stage` is an argument of `warn`.
 _CLAIMS = set(CommandClaims.model_fields) - {"stage"}
 
+#: Answers as `Workbench.answers` returns them.
+RECEIVED = (AckStep.RECEIVED, None)
+ARMED = (AckStep.ARMED, None)
+DELAYING = (AckStep.DELAYING, None)
+EXECUTED = (AckStep.EXECUTED, None)
+
+
+def refused(code: str) -> tuple[AckStep, RefusalCode]:
+    return AckStep.REFUSED, RefusalCode(code)
+
 
 @cache
 def signer() -> CommandSigner:

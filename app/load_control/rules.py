@@ -246,20 +246,17 @@ def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tu
     """Check a cut at the last moment: everything that forbids it now, or nothing.
 
     An automatic one needs all that the decision needed. One ordered by a person needs no threshold and no forecast,
-    but a protected or guaranteed point, an undelivered purchase and unsure facts stop it as well, and a trip needs
-    its notice served and its periods run out. Only taking a guarantee off ignores the guarantee.
+    but a protected or guaranteed point, an undelivered purchase and unsure facts stop it as well. A trip needs its
+    notice served and its periods run out, and so does whatever lets a terminal in local mode trip at once: control
+    enabled, or a guarantee taken off, at or below the trip threshold. Only the latter ignores the guarantee.
     """
     if automatic:
         return obstacles(facts, levels(facts), cut=cut, now=now)
     found = [reason for reason in _never_cut(facts) if cut is not Cut.GUARANTEE_OFF or reason.code != "guaranteed"]
-    if cut is Cut.CONTROL:
-        will_cut = facts.control_mode is ControlMode.LOCAL and facts.remaining_wh <= levels(facts).trip
-        return (*found, *(_notice_wanting(facts, cut=Cut.TRIP, now=now) if will_cut else ()))
-    if cut is Cut.GUARANTEE_OFF:
-        return tuple(found)
     found += _unsure(facts, now=now)
-    if cut is Cut.TRIP:
-        found += _notice_wanting(facts, cut=cut, now=now)
+    lets_trip = facts.control_mode is ControlMode.LOCAL and facts.remaining_wh <= levels(facts).trip
+    if cut is Cut.TRIP or (lets_trip and cut in (Cut.CONTROL, Cut.GUARANTEE_OFF)):
+        found += _notice_wanting(facts, cut=Cut.TRIP, now=now)
     return tuple(found)
 
 

@@ -27,7 +27,7 @@ from app.load_control.queries import Picture
 from app.load_control.reasons import Reason
 from app.load_control.rules import StageDecision, decide_stage, steps, why_not_cut
 from app.notices import service as notices
-from app.notices.rules import NoticeKind, word
+from app.notices.rules import CUT_NOTICES, NoticeKind, word
 
 # A cut or a notice of one in normal stage is a person's; asking for it here spares a sale two statements.
 _STILL_NORMAL = text("""
@@ -249,6 +249,12 @@ def _act(
         notices.withdraw(session, picture.supply_point_id, because="the allowance is above its thresholds", now=now)
 
 
+def _on_its_way(facts: Facts) -> bool:
+    """Whether a notice of a cut has been given and not proved to have arrived."""
+    given = (facts.written_notice, facts.second_notice)
+    return any(notice is not None and notice.served_at is None for notice in given)
+
+
 def _notices_of(facts: Facts, decision: StageDecision) -> list[tuple[NoticeKind, datetime | None]]:
     told: list[tuple[NoticeKind, datetime | None]] = []
     if decision.notice_due is not None:
@@ -277,6 +283,9 @@ def _tell(
     now: datetime,
 ) -> None:
     facts = picture.facts
+    if kind not in CUT_NOTICES and _on_its_way(facts):
+        # The terminal shows one text at a time, and the notice of a cut must arrive; what is lesser stays unsaid.
+        return
     wording = word(
         kind, remaining_wh=facts.remaining_wh, cut_not_before=cut_not_before, limit_w=facts.contract_limit_w
     )

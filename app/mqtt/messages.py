@@ -3,136 +3,125 @@
 Unknown members are ignored, floats are refused, every number is bounded so that whatever parses can be stored.
 """
 
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StringConstraints,
-    ValidationError,
+from pydantic import ConfigDict, Field, ValidationError
+
+from app.mqtt.claims import (
+    ARGS_MODELS,
+    BilingualText,
+    CloseArgs,
+    CommandClaims,
+    ConfigureArgs,
+    ControlArgs,
+    CreditArgs,
+    GuaranteeArgs,
+    LimitArgs,
+    Op,
+    Step,
+    TripArgs,
+    WarnArgs,
+)
+from app.mqtt.topics import MAX_PAYLOAD_BYTES
+from app.mqtt.values import (
+    ARM_VALID_S,
+    PASSING_REFUSALS,
+    RESEND_AFTER_S,
+    RESULTS_KEPT,
+    ROUNDS_FITTED_AT_MOST,
+    AckStep,
+    ControlMode,
+    Counter,
+    Guarantee,
+    HourBits,
+    Message,
+    Minutes,
+    Moment,
+    OrderNo,
+    RefusalCode,
+    RoundNo,
+    Rounds,
+    Seconds,
+    Sentence,
+    SessionId,
+    SlotName,
+    State,
+    TerminalClock,
+    TerminalId,
+    TerminalStage,
+    Varh,
+    Watt,
+    Wh,
+    Word,
 )
 
-from app.mqtt.topics import MAX_PAYLOAD_BYTES, TERMINAL_ID_PATTERN
-
-ROUNDS_FITTED_AT_MOST = 8
-RESULTS_KEPT = 32
-ARM_VALID_S = 10
-RESEND_AFTER_S = 60
-
-
-def _utc_only(moment: datetime) -> datetime:
-    if moment.utcoffset() != timedelta(0):
-        raise ValueError("times are UTC: write 2026-01-31T08:00:00.000Z")
-    return moment
-
-
-def _with_milliseconds(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Moment = Annotated[
-    AwareDatetime,
-    AfterValidator(_utc_only),
-    PlainSerializer(_with_milliseconds, return_type=str, when_used="json"),
+__all__ = [
+    "ARGS_MODELS",
+    "ARM_VALID_S",
+    "PASSING_REFUSALS",
+    "RESEND_AFTER_S",
+    "RESULTS_KEPT",
+    "ROUNDS_FITTED_AT_MOST",
+    "UP_MODELS",
+    "Ack",
+    "AckDetail",
+    "AckStep",
+    "BilingualText",
+    "Birth",
+    "ClockChallenge",
+    "CloseArgs",
+    "CommandClaims",
+    "CommandResult",
+    "ConfigureArgs",
+    "ControlArgs",
+    "ControlMode",
+    "Counter",
+    "CreditArgs",
+    "Death",
+    "Event",
+    "EventDetail",
+    "EventType",
+    "Guarantee",
+    "GuaranteeArgs",
+    "Heartbeat",
+    "HourBits",
+    "LimitArgs",
+    "Message",
+    "MeterReading",
+    "Minutes",
+    "Moment",
+    "Op",
+    "OrderNo",
+    "RateRegisters",
+    "Receipt",
+    "RefusalCode",
+    "Report",
+    "Request",
+    "RoundNo",
+    "Rounds",
+    "Seconds",
+    "Sentence",
+    "SessionId",
+    "SlotName",
+    "SpoolRange",
+    "State",
+    "Step",
+    "TerminalClock",
+    "TerminalId",
+    "TerminalStage",
+    "TripArgs",
+    "UnreadableError",
+    "UpMessage",
+    "Varh",
+    "WarnArgs",
+    "Watt",
+    "Wh",
+    "Word",
+    "encode",
+    "parse_up",
 ]
-TerminalId = Annotated[str, StringConstraints(pattern=TERMINAL_ID_PATTERN)]
-SessionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Word = Annotated[str, StringConstraints(max_length=64)]
-Sentence = Annotated[str, StringConstraints(max_length=400)]
-Counter = Annotated[int, Field(ge=0, le=2**62)]
-Wh = Annotated[int, Field(ge=-(2**62), le=2**62)]
-Varh = Annotated[int, Field(ge=0, le=2**62)]
-Watt = Annotated[int, Field(ge=-(2**40), le=2**40)]
-Seconds = Annotated[int, Field(ge=0, le=2**40)]
-Minutes = Annotated[int, Field(ge=0, le=525_600)]
-OrderNo = Annotated[int, Field(ge=0, le=2**32 - 1)]
-RoundNo = Annotated[int, Field(ge=1, le=ROUNDS_FITTED_AT_MOST)]
-Rounds = Annotated[str, StringConstraints(pattern=r"^[01-]{8}$")]
-HourBits = Annotated[str, StringConstraints(pattern=r"^[01]{24}$")]
-SlotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")]
-
-
-class Message(BaseModel):
-    """What every payload shares: strict types, unknown members ignored, never changed after parsing."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-
-class TerminalClock(StrEnum):
-    SYNCED = "synced"
-    FREE = "free"
-    UNSET = "unset"
-
-
-class TerminalStage(StrEnum):
-    NORMAL = "normal"
-    ALARM = "alarm"
-    LIMITED = "limited"
-    TRIPPED = "tripped"
-
-
-class Guarantee(StrEnum):
-    OFF = "off"
-    ORDERED = "ordered"
-    AUTOMATIC = "automatic"
-
-
-class ControlMode(StrEnum):
-    LOCAL = "local"
-    REMOTE = "remote"
-
-
-class State(Message):
-    """What the terminal holds and does now."""
-
-    paid_until_wh: Wh
-    remaining_wh: Wh
-    order_no: OrderNo
-    alarm_wh: Wh
-    trip_wh: Wh
-    control_enabled: bool
-    mode: ControlMode
-    stage: TerminalStage
-    limit_w: Watt | None = None
-    rounds: Rounds = Field(description="8 characters: 1 closed, 0 tripped, - not fitted")
-    guarantee: Guarantee
-
-
-class RefusalCode(StrEnum):
-    BAD_SIGNATURE = "BAD_SIGNATURE"
-    NOT_FOR_ME = "NOT_FOR_ME"
-    EXPIRED = "EXPIRED"
-    WRONG_SESSION = "WRONG_SESSION"
-    SUPERSEDED = "SUPERSEDED"
-    DUPLICATE = "DUPLICATE"
-    PRECONDITION = "PRECONDITION"
-    GUARANTEE_ACTIVE = "GUARANTEE_ACTIVE"
-    OUT_OF_RANGE = "OUT_OF_RANGE"
-    UNSUPPORTED = "UNSUPPORTED"
-    CLOCK_UNSURE = "CLOCK_UNSURE"
-    BUSY = "BUSY"
-    HARDWARE = "HARDWARE"
-
-
-#: Refusals that a terminal does not remember, so that the same command may still succeed.
-PASSING_REFUSALS = frozenset(
-    {RefusalCode.BAD_SIGNATURE, RefusalCode.NOT_FOR_ME, RefusalCode.BUSY, RefusalCode.CLOCK_UNSURE}
-)
-
-
-class AckStep(StrEnum):
-    RECEIVED = "received"
-    ARMED = "armed"
-    DELAYING = "delaying"
-    EXECUTED = "executed"
-    REFUSED = "refused"
 
 
 class AckDetail(Message):
@@ -318,113 +307,6 @@ class Request(Message):
     to_seq: Counter | None = Field(default=None, alias="to")
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
-
-
-class Step(StrEnum):
-    DO = "do"
-    ARM = "arm"
-    OPERATE = "operate"
-
-
-class Op(StrEnum):
-    CREDIT = "credit"
-    CONTROL = "control"
-    WARN = "warn"
-    LIMIT = "limit"
-    TRIP = "trip"
-    CLOSE = "close"
-    GUARANTEE = "guarantee"
-    CONFIGURE = "configure"
-
-
-class CreditArgs(Message):
-    order_no: Annotated[int, Field(ge=1, le=2**32 - 1)]
-    mode: Literal["append", "refresh"]
-    value_wh: Wh
-    paid_until_wh: Wh
-    alarm_wh: Wh
-    trip_wh: Wh
-
-
-class ControlArgs(Message):
-    enabled: bool
-    mode: ControlMode
-
-
-class BilingualText(Message):
-    zh: Sentence
-    en: Sentence
-
-
-class WarnArgs(Message):
-    stage: Word
-    text: BilingualText
-    sound_hours: HourBits = "000000001111111111110000"
-    until: Moment | None = None
-
-
-class LimitArgs(Message):
-    power_w: Annotated[int, Field(ge=0, le=2**40)] | None = Field(default=None, description="null lifts the limit")
-    alarm_delay_min: Annotated[int, Field(ge=0, le=15)] = 0
-    until: Moment | None = None
-    safe_load_w: Watt | None = None
-
-
-class TripArgs(Message):
-    round: RoundNo
-    alarm_delay_min: Annotated[int, Field(ge=0, le=15)] = 0
-    limit_min: Minutes = 0
-    safe_load_w: Watt | None = None
-
-
-class CloseArgs(Message):
-    round: RoundNo
-    manner: Literal["allow", "direct"] = "allow"
-
-
-class GuaranteeArgs(Message):
-    on: bool
-    until: Moment | None = None
-
-
-class ConfigureArgs(Message):
-    report_interval_s: Annotated[int, Field(ge=1, le=86_400)] | None = None
-    heartbeat_interval_s: Annotated[int, Field(ge=1, le=3_600)] | None = None
-    trip_order: list[RoundNo] | None = Field(default=None, max_length=ROUNDS_FITTED_AT_MOST)
-    round_alarm_min: Annotated[int, Field(ge=0, le=60)] | None = None
-    auto_guarantee_min: Minutes | None = None
-    alarm_hours: HourBits | None = None
-
-
-ARGS_MODELS: dict[Op, type[Message]] = {
-    Op.CREDIT: CreditArgs,
-    Op.CONTROL: ControlArgs,
-    Op.WARN: WarnArgs,
-    Op.LIMIT: LimitArgs,
-    Op.TRIP: TripArgs,
-    Op.CLOSE: CloseArgs,
-    Op.GUARANTEE: GuaranteeArgs,
-    Op.CONFIGURE: ConfigureArgs,
-}
-
-
-class CommandClaims(Message):
-    """What is inside the signature of `dn/command`; `args` has the shape that `op` says (`ARGS_MODELS`)."""
-
-    id: UUID
-    terminal_id: TerminalId
-    op: Word = Field(description="one of the operations; an unknown one is refused as UNSUPPORTED")
-    args: dict[str, Any]
-    slot: SlotName
-    version: Annotated[int, Field(ge=1, le=2**62)]
-    step: Step
-    issued_at: Moment
-    expires_at: Moment
-    session: SessionId | None = Field(default=None, description="cut commands: the session it is meant for")
-    max_uptime_s: Seconds | None = Field(default=None, description="cut commands: not after this uptime")
-    nonce: Word | None = Field(default=None, description="operate: the nonce of `armed`")
-    stage: Word | None = None
-    reason: Sentence
 
 
 class UnreadableError(ValueError):

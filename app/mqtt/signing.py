@@ -90,5 +90,5 @@ def unverified_command_id(token: bytes) -> str | None:
     try:
         unverified = _JWS.decode_complete(token, options={"verify_signature": False})
         return str(json.loads(unverified["payload"])["id"])
-    except (jwt.PyJWTError, ValueError, KeyError, TypeError):
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -19,6 +19,10 @@ class NoticeKind(StrEnum):
     RESTORED = "restored"
 
 
+#: Without these served, nothing is cut.
+CUT_NOTICES = frozenset({NoticeKind.WRITTEN, NoticeKind.SECOND})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wording:
     zh: str

@@ -124,10 +124,10 @@ def test_a_limit_that_names_no_power_lifts() -> None:
 
 
 def test_the_groups_of_states_fit_together() -> None:
-    assert RECALLABLE == {CommandState.WAITING, CommandState.SENT, CommandState.RECEIVED, CommandState.ARMED}
+    assert {CommandState.WAITING, CommandState.SENT, CommandState.RECEIVED, CommandState.ARMED} == RECALLABLE
     assert not OPEN & ENDED
     assert not RECALLABLE & IN_DOUBT
-    assert IN_DOUBT - OPEN == {CommandState.UNKNOWN}
+    assert {CommandState.UNKNOWN} == IN_DOUBT - OPEN
 
 
 FLOW = [
@@ -446,18 +446,14 @@ def test_a_command_that_nothing_was_sent_of_never_fails(op: Op, state: CommandSt
 
 
 @given(
-    st.sampled_from(list(Op)),
-    st.sampled_from(sorted(OPEN | {CommandState.UNKNOWN, CommandState.EXECUTED})),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from([{}, {"c-1": (AckStep.EXECUTED, None)}, {"c-1": (AckStep.REFUSED, "HARDWARE")}]),
+    op=st.sampled_from(list(Op)),
+    state=st.sampled_from(sorted(OPEN | {CommandState.UNKNOWN, CommandState.EXECUTED})),
+    results=st.sampled_from([{}, {"c-1": (AckStep.EXECUTED, None)}, {"c-1": (AckStep.REFUSED, "HARDWARE")}]),
+    absent=st.booleans(),
+    after_birth=st.booleans(),
 )
 def test_evidence_never_takes_an_execution_back_but_for_the_terminals_own_word(
-    op: Op,
-    state: CommandState,
-    absent: bool,
-    after_birth: bool,
-    results: dict[str, Any],  # noqa: FBT001
+    op: Op, state: CommandState, results: dict[str, Any], *, absent: bool, after_birth: bool
 ) -> None:
     args = not_shown(op) if absent and op in SHOWN else ARGS[op]
     found = proof(a_pending(op, args=args, state=state), evidence(after_birth=after_birth, results=results))

@@ -1,0 +1,698 @@
+"""The stage follows the allowance down and a purchase up; a cut comes only when nothing at all stands against it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from app.customers.rules import ControlMode, NoticePeriods, Threshold, Thresholds
+from app.load_control.facts import Cut, Facts, NoticeGiven, Round, Stage
+from app.load_control.reasons import Reason
+from app.load_control.rules import (
+    LOOK_AGAIN,
+    ROUND_PAUSE,
+    Levels,
+    NoticeDue,
+    StageDecision,
+    decide_stage,
+    forecast_trip_at,
+    levels,
+    obstacles,
+)
+from app.notices.rules import NoticeKind
+
+KWH = 1000
+NOW = datetime(2026, 3, 9, 8, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+WRITTEN = NoticeGiven(
+    kind=NoticeKind.WRITTEN, cut_not_before=NOW - timedelta(days=1), served_at=NOW - timedelta(days=4)
+)
+SECOND = NoticeGiven(kind=NoticeKind.SECOND, cut_not_before=NOW - HOUR, served_at=NOW - HOUR)
+THRESHOLDS = Thresholds(
+    notice=Threshold(energy_wh=50_000 * KWH),
+    warning=Threshold(energy_wh=30_000 * KWH),
+    limited=Threshold(energy_wh=10_000 * KWH),
+    trip=Threshold(energy_wh=0),
+)
+ROUNDS = (
+    Round(round=1, importance=3, load_w=200_000, relay="1"),
+    Round(round=2, importance=1, load_w=100_000, relay="1"),
+    Round(round=3, importance=2, load_w=71_000, relay="1"),
+)
+#: Nothing stands against a cut here; ``remaining`` says what is due.
+READY = Facts(
+    paid_until_wh=100_000 * KWH,
+    supplied_wh=0,
+    supplied_at=NOW - timedelta(minutes=5),
+    thresholds=THRESHOLDS,
+    active_power_w=411_000,
+    safe_load_w=40_000,
+    contract_limit_w=300_000,
+    rounds=ROUNDS,
+    written_notice=WRITTEN,
+    second_notice=SECOND,
+    stage_paid_until_wh=100_000 * KWH,
+)
+
+
+def with_left(remaining_kwh: int, **changes: Any) -> Facts:
+    facts = replace(READY, **changes)
+    return replace(facts, supplied_wh=facts.paid_until_wh - remaining_kwh * KWH)
+
+
+def decided(facts: Facts) -> StageDecision:
+    return decide_stage(facts, now=NOW)
+
+
+def codes(reasons: tuple[Reason, ...]) -> list[str]:
+    return [reason.code for reason in reasons]
+
+
+MOMENTS = st.integers(-10_000, 10_000).map(lambda minutes: NOW + timedelta(minutes=minutes))
+LEVELS = st.one_of(
+    st.builds(Threshold, energy_wh=st.integers(-50_000, 50_000).map(lambda kwh: kwh * KWH)),
+    st.builds(Threshold, supply_hours=st.integers(0, 100)),
+)
+PERIODS = st.builds(NoticePeriods, written_s=st.integers(0, 7 * 86_400), second_s=st.integers(0, 7200))
+STAGES = st.sampled_from(Stage)
+
+
+def notices(kind: NoticeKind) -> st.SearchStrategy[NoticeGiven | None]:
+    given_notice = st.builds(NoticeGiven, kind=st.just(kind), cut_not_before=MOMENTS, served_at=st.none() | MOMENTS)
+    return st.none() | given_notice
+
+
+@st.composite
+def fitted_rounds(draw: st.DrawFn) -> tuple[Round, ...]:
+    numbers = draw(st.lists(st.integers(1, 8), unique=True, max_size=4))
+    return tuple(
+        Round(
+            round=number,
+            importance=draw(st.integers(1, 3)),
+            load_w=100_000,
+            relay=draw(st.sampled_from("1110-")),
+            trip_in_flight=draw(st.integers(0, 9)) == 0,
+            close_in_flight=draw(st.integers(0, 9)) == 0,
+            tripped_by_service=draw(st.booleans()),
+        )
+        for number in numbers
+    )
+
+
+MOSTLY = st.integers(0, 7).map(bool)
+RARELY = MOSTLY.map(lambda often: not often)
+ANY_FACTS = st.builds(
+    Facts,
+    paid_until_wh=st.integers(-(10**8), 10**8),
+    supplied_wh=st.integers(0, 10**8),
+    supplied_at=st.sampled_from([None, NOW - HOUR, NOW, NOW, NOW, NOW]),
+    started=MOSTLY,
+    estimated=RARELY,
+    recent_load_w=st.integers(-1000, 600_000),
+    active_power_w=st.none() | st.integers(-1000, 600_000),
+    thresholds=st.builds(Thresholds, notice=LEVELS, warning=LEVELS, limited=LEVELS, trip=LEVELS),
+    notice_periods=PERIODS,
+    control_mode=st.sampled_from([ControlMode.REMOTE, ControlMode.REMOTE, ControlMode.REMOTE, ControlMode.LOCAL]),
+    protected=RARELY,
+    guaranteed=RARELY,
+    reachable=MOSTLY,
+    credit_undelivered=RARELY,
+    safe_load_w=st.integers(0, 50_000),
+    limit_w=st.none() | st.integers(0, 300_000),
+    limit_by_service=st.booleans(),
+    rounds=fitted_rounds(),
+    last_trip_at=st.none() | MOMENTS,
+    written_notice=notices(NoticeKind.WRITTEN),
+    second_notice=notices(NoticeKind.SECOND),
+    stage=STAGES,
+    stage_paid_until_wh=st.integers(-(10**8), 10**8),
+)
+#: As above, where a cut is near: little is left, and the notices have mostly run.
+NEAR_A_CUT = st.builds(
+    lambda facts, remaining_wh, reached: replace(
+        facts,
+        supplied_wh=facts.paid_until_wh - remaining_wh,
+        thresholds=THRESHOLDS,
+        written_notice=WRITTEN if reached else facts.written_notice,
+        second_notice=SECOND if reached else facts.second_notice,
+    ),
+    ANY_FACTS,
+    st.integers(-20_000 * KWH, 60_000 * KWH) | st.sampled_from([0, 1, 10_000 * KWH, 10_000 * KWH + 1]),
+    MOSTLY,
+)
+FACTS = ANY_FACTS | NEAR_A_CUT
+MANY = settings(max_examples=150, deadline=None)
+
+
+@pytest.mark.parametrize(
+    ("remaining_kwh", "stage", "because"),
+    [
+        (50_001, Stage.NORMAL, "50,001 kWh left, above the notice threshold of 50,000 kWh."),
+        (50_000, Stage.NOTICE, "50,000 kWh left, at or below the notice threshold of 50,000 kWh."),
+        (30_001, Stage.NOTICE, "30,001 kWh left, at or below the notice threshold of 50,000 kWh."),
+        (30_000, Stage.WARNING, "30,000 kWh left, at or below the warning threshold of 30,000 kWh."),
+        (20_000, Stage.WARNING, "20,000 kWh left, at or below the warning threshold of 30,000 kWh."),
+        (10_001, Stage.WARNING, "10,001 kWh left, at or below the warning threshold of 30,000 kWh."),
+        (10_000, Stage.LIMITED, "10,000 kWh left, at or below the limit threshold of 10,000 kWh."),
+        (1, Stage.LIMITED, "1 kWh left, at or below the limit threshold of 10,000 kWh."),
+        (0, Stage.TRIPPED, "0 kWh left, at or below the trip threshold of 0 kWh."),
+        (-5, Stage.TRIPPED, "-5 kWh left, at or below the trip threshold of 0 kWh."),
+    ],
+)
+def test_the_allowance_names_the_stage(remaining_kwh: int, stage: Stage, because: str) -> None:
+    decision = decided(with_left(remaining_kwh))
+    assert decision.stage is stage
+    assert [reason.text("en") for reason in decision.because] == [because]
+    assert decision.held == ()
+
+
+def test_the_written_notice_comes_early_enough_for_the_load() -> None:
+    at = levels(replace(READY, recent_load_w=500_000, thresholds=replace(THRESHOLDS, notice=Threshold(energy_wh=0))))
+    assert at == Levels(notice=36_250 * KWH, warning=30_000 * KWH, limited=10_000 * KWH, trip=0)
+
+
+def test_a_site_that_feeds_in_needs_no_head_start() -> None:
+    assert levels(replace(READY, recent_load_w=-500_000)) == levels(replace(READY, recent_load_w=0))
+
+
+@given(FACTS)
+def test_levels_are_ordered(facts: Facts) -> None:
+    at = levels(facts)
+    assert at.notice >= at.warning >= at.limited >= at.trip
+    assert [at.of(stage) for stage in Stage if stage] == [at.notice, at.warning, at.limited, at.trip]
+    assert at.trip == facts.thresholds.trip.level_wh(recent_load_w=max(facts.recent_load_w, 0))
+
+
+@given(FACTS)
+def test_a_written_notice_has_time_to_run_before_the_trip_at_the_recent_load(facts: Facts) -> None:
+    at = levels(facts)
+    needed_s = facts.notice_periods.written_s + facts.notice_periods.second_s
+    assert (at.notice - at.trip + 1) * 3600 > max(facts.recent_load_w, 0) * needed_s - 3600
+
+
+@pytest.mark.parametrize(
+    ("above_kwh", "load_w", "hours"),
+    [(10_000, 500_000, 20), (0, 500_000, 0), (-1, 500_000, 0), (1, 1000, 1)],
+)
+def test_the_forecast_divides_what_is_left_by_the_load(above_kwh: int, load_w: int, hours: int) -> None:
+    facts = with_left(above_kwh, recent_load_w=load_w)
+    assert forecast_trip_at(facts, now=NOW) == NOW + hours * HOUR
+
+
+def test_the_forecast_counts_from_the_trip_threshold() -> None:
+    thresholds = replace(THRESHOLDS, trip=Threshold(energy_wh=-5_000 * KWH))
+    facts = with_left(5_000, recent_load_w=500_000, thresholds=thresholds)
+    assert forecast_trip_at(facts, now=NOW) == NOW + 20 * HOUR
+
+
+@pytest.mark.parametrize("unknown", [{"recent_load_w": 0}, {"recent_load_w": -1}, {"supplied_wh": None}])
+def test_without_a_load_or_a_report_there_is_no_forecast(unknown: dict[str, Any]) -> None:
+    assert forecast_trip_at(replace(READY, **({"recent_load_w": 1} | unknown)), now=NOW) is None
+
+
+def test_the_forecast_of_a_great_allowance_stays_within_ten_years() -> None:
+    facts = replace(READY, paid_until_wh=2**62, recent_load_w=1)
+    assert forecast_trip_at(facts, now=NOW) == NOW + timedelta(days=3660)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize(("unknown", "code"), [({"supplied_wh": None}, "no_report_yet"), ({}, "not_started")])
+def test_nothing_is_decided_before_the_first_report_and_the_first_purchase(
+    stage: Stage, unknown: dict[str, Any], code: str
+) -> None:
+    started = code == "no_report_yet"
+    decision = decided(replace(with_left(-1, stage=stage, started=started), **unknown))
+    assert decision == StageDecision(stage=stage, because=(Reason(code),), look_again_at=NOW + LOOK_AGAIN)
+
+
+def test_before_the_first_purchase_that_is_the_reason_even_without_a_report() -> None:
+    assert codes(decided(replace(READY, supplied_wh=None, started=False)).because) == ["not_started"]
+
+
+@MANY
+@given(FACTS, st.integers(0, 10**8))
+def test_the_stage_never_falls_as_the_allowance_falls(facts: Facts, less_wh: int) -> None:
+    assume(facts.started and facts.supplied_wh is not None)
+    poorer = replace(facts, supplied_wh=(facts.supplied_wh or 0) + less_wh)
+    assert decided(poorer).stage >= decided(facts).stage
+
+
+@MANY
+@given(FACTS)
+def test_without_a_purchase_a_stage_never_softens(facts: Facts) -> None:
+    assume(not facts.protected and not facts.guaranteed and facts.paid_until_wh <= facts.stage_paid_until_wh)
+    assert decided(facts).stage >= facts.stage
+
+
+def due_by_level(facts: Facts) -> Stage:
+    at = levels(facts)
+    return max(stage for stage in Stage if stage is Stage.NORMAL or facts.remaining_wh <= at.of(stage))
+
+
+@MANY
+@given(FACTS)
+def test_after_a_purchase_no_stage_is_harsher_than_the_allowance_says(facts: Facts) -> None:
+    assume(facts.started and facts.paid_until_wh > facts.stage_paid_until_wh)
+    assert decided(facts).stage <= due_by_level(facts)
+
+
+@pytest.mark.parametrize(
+    ("remaining_kwh", "stage"),
+    [(60_000, Stage.NORMAL), (40_000, Stage.NOTICE), (20_000, Stage.WARNING), (5_000, Stage.LIMITED)],
+)
+@pytest.mark.parametrize("undelivered", [True, False], ids=["on its way", "delivered"])
+def test_a_purchase_brings_a_tripped_point_to_where_its_allowance_is(
+    remaining_kwh: int, stage: Stage, *, undelivered: bool
+) -> None:
+    facts = with_left(
+        remaining_kwh, stage=Stage.TRIPPED, stage_paid_until_wh=99_999 * KWH, credit_undelivered=undelivered
+    )
+    assert decided(facts).stage is stage
+
+
+@pytest.mark.parametrize(
+    ("stage_paid_until_kwh", "stage"), [(99_999, Stage.WARNING), (100_000, Stage.LIMITED), (100_001, Stage.LIMITED)]
+)
+def test_only_a_purchase_since_the_last_decision_softens(stage_paid_until_kwh: int, stage: Stage) -> None:
+    facts = with_left(20_000, stage=Stage.LIMITED, stage_paid_until_wh=stage_paid_until_kwh * KWH)
+    decision = decided(facts)
+    assert decision.stage is stage
+    assert codes(decision.because) == ["at_or_below" if stage is Stage.WARNING else "held_until_purchase"]
+
+
+def test_a_stage_that_is_due_again_is_not_called_held() -> None:
+    assert codes(decided(with_left(20_000, stage=Stage.WARNING)).because) == ["at_or_below"]
+
+
+def test_a_stage_kept_without_a_purchase_trips_no_further_round_above_the_trip_threshold() -> None:
+    decision = decided(with_left(20_000, stage=Stage.TRIPPED))
+    assert decision.stage is Stage.TRIPPED
+    assert codes(decision.because) == ["held_until_purchase"]
+    assert decision.trip_round is None
+
+
+@pytest.mark.parametrize(
+    "never", [{"protected": True}, {"guaranteed": True}, {"protected": True, "guaranteed": True}]
+)
+@pytest.mark.parametrize("stage", list(Stage))
+@pytest.mark.parametrize("remaining_kwh", [10_000, 0])
+def test_protected_and_guaranteed_points_are_warned_and_never_cut(
+    remaining_kwh: int, stage: Stage, never: dict[str, Any]
+) -> None:
+    decision = decided(with_left(remaining_kwh, stage=stage, **never))
+    assert decision.stage is Stage.WARNING
+    assert codes(decision.held) == list(never)
+    assert decision.trip_round is None
+
+
+@MANY
+@given(FACTS, st.booleans())
+def test_protection_and_guarantee_hold_whatever_else_is_so(facts: Facts, protected: bool) -> None:  # noqa: FBT001
+    assume(facts.started)
+    decision = decided(replace(facts, protected=protected, guaranteed=not protected))
+    assert decision.stage <= Stage.WARNING
+    assert decision.trip_round is None
+
+
+def served(notice: NoticeGiven, **changes: Any) -> NoticeGiven:
+    return replace(notice, **changes)
+
+
+AGAINST_ANY_CUT: list[tuple[str, dict[str, Any]]] = [
+    ("terminal_decides", {"control_mode": ControlMode.LOCAL}),
+    ("estimate", {"estimated": True}),
+    ("stale_report", {"supplied_at": NOW - timedelta(minutes=35, milliseconds=1)}),
+    ("stale_report", {"supplied_at": None}),
+    ("credit_undelivered", {"credit_undelivered": True}),
+    ("unreachable", {"reachable": False}),
+    ("no_notice", {"written_notice": None}),
+    ("notice_not_served", {"written_notice": served(WRITTEN, served_at=None)}),
+]
+SOON = timedelta(milliseconds=1)
+AGAINST_A_TRIP: list[tuple[str, dict[str, Any]]] = [
+    ("notice_period", {"written_notice": served(WRITTEN, served_at=NOW - timedelta(days=3) + SOON)}),
+    ("notice_period", {"written_notice": served(WRITTEN, cut_not_before=NOW + SOON)}),
+    ("no_second_notice", {"second_notice": None}),
+    ("second_notice_not_served", {"second_notice": served(SECOND, served_at=None)}),
+    ("second_notice_period", {"second_notice": served(SECOND, served_at=NOW - timedelta(minutes=30) + SOON)}),
+    ("second_notice_period", {"second_notice": served(SECOND, cut_not_before=NOW + SOON)}),
+]
+
+
+@pytest.mark.parametrize(("code", "fact"), AGAINST_ANY_CUT)
+@pytest.mark.parametrize("remaining_kwh", [10_000, 0, -10_000])
+def test_a_single_doubt_keeps_a_point_at_warning_and_is_named(
+    remaining_kwh: int, code: str, fact: dict[str, Any]
+) -> None:
+    decision = decided(with_left(remaining_kwh, **fact))
+    assert decision.stage is Stage.WARNING
+    assert codes(decision.held) == [code]
+    assert decision.trip_round is None
+
+
+@pytest.mark.parametrize(("code", "fact"), AGAINST_ANY_CUT)
+def test_a_single_doubt_keeps_a_limited_point_limited(code: str, fact: dict[str, Any]) -> None:
+    decision = decided(with_left(0, stage=Stage.LIMITED, **fact))
+    assert decision.stage is Stage.LIMITED
+    assert codes(decision.held) == [code]
+    assert decision.trip_round is None
+
+
+@pytest.mark.parametrize(("code", "fact"), AGAINST_A_TRIP)
+@pytest.mark.parametrize("stage", [Stage.NORMAL, Stage.WARNING, Stage.LIMITED])
+def test_a_notice_that_has_not_run_keeps_a_point_from_its_trip_and_is_named(
+    stage: Stage, code: str, fact: dict[str, Any]
+) -> None:
+    decision = decided(with_left(0, stage=stage, **fact))
+    assert decision.stage is Stage.LIMITED
+    assert codes(decision.held) == [code]
+    assert decision.trip_round is None
+
+
+@pytest.mark.parametrize(("code", "fact"), [*AGAINST_ANY_CUT, *AGAINST_A_TRIP])
+def test_a_single_doubt_stops_a_series_of_trips_where_it_is(code: str, fact: dict[str, Any]) -> None:
+    decision = decided(with_left(0, stage=Stage.TRIPPED, **fact))
+    assert decision.stage is Stage.TRIPPED
+    assert codes(decision.held) == [code]
+    assert decision.trip_round is None
+
+
+@MANY
+@given(NEAR_A_CUT, st.sampled_from([*AGAINST_ANY_CUT, *AGAINST_A_TRIP]))
+def test_no_doubt_lets_a_point_go_further_than_it_was(facts: Facts, against: tuple[str, dict[str, Any]]) -> None:
+    code, fact = against
+    softer = Stage.WARNING if against in AGAINST_ANY_CUT else Stage.LIMITED
+    doubtful = replace(facts, started=True, notice_periods=NoticePeriods(), **fact)
+    decision = decided(doubtful)
+    assert decision.stage <= max(softer, facts.stage)
+    assert decision.trip_round is None
+    if decision.stage > Stage.WARNING and due_by_level(doubtful) is Stage.TRIPPED:
+        assert code in codes(decision.held)
+
+
+def test_everything_that_stands_against_a_cut_is_named_at_once() -> None:
+    facts = with_left(
+        0,
+        control_mode=ControlMode.LOCAL,
+        estimated=True,
+        supplied_at=None,
+        credit_undelivered=True,
+        reachable=False,
+        written_notice=None,
+    )
+    assert codes(decided(facts).held) == [
+        "terminal_decides",
+        "estimate",
+        "stale_report",
+        "credit_undelivered",
+        "unreachable",
+        "no_notice",
+    ]
+
+
+def test_facts_at_their_very_edge_still_cut() -> None:
+    facts = with_left(
+        0,
+        supplied_at=NOW - READY.report_valid_for,
+        written_notice=served(WRITTEN, served_at=NOW - timedelta(days=3), cut_not_before=NOW),
+        second_notice=served(SECOND, served_at=NOW - timedelta(minutes=30), cut_not_before=NOW),
+    )
+    decision = decided(facts)
+    assert decision.stage is Stage.TRIPPED
+    assert decision.trip_round == 2
+
+
+def test_rounds_go_least_important_first_and_one_at_a_time() -> None:
+    tripped: list[int] = []
+    for _ in ROUNDS:
+        rounds = tuple(replace(one, relay="0" if one.round in tripped else "1") for one in ROUNDS)
+        number = decided(with_left(0, rounds=rounds)).trip_round
+        assert number is not None
+        tripped.append(number)
+    assert tripped == [2, 3, 1]
+    rounds = tuple(replace(one, relay="0") for one in ROUNDS)
+    decision = decided(with_left(0, rounds=rounds))
+    assert decision.trip_round is None
+    assert decision.held == ()
+
+
+def test_of_two_equally_important_rounds_the_lower_number_goes_first() -> None:
+    rounds = tuple(replace(one, importance=1) for one in reversed(ROUNDS))
+    assert decided(with_left(0, rounds=rounds)).trip_round == 1
+
+
+def test_a_round_that_is_not_fitted_is_not_tripped() -> None:
+    rounds = (replace(ROUNDS[1], relay="-"), ROUNDS[0])
+    assert decided(with_left(0, rounds=rounds)).trip_round == 1
+
+
+@pytest.mark.parametrize("on_its_way", [{"trip_in_flight": True}, {"close_in_flight": True}])
+@pytest.mark.parametrize("relay", ["0", "1"])
+def test_a_round_waits_until_the_one_before_is_proved(relay: str, on_its_way: dict[str, Any]) -> None:
+    rounds = (replace(ROUNDS[0], relay=relay, **on_its_way), *ROUNDS[1:])
+    decision = decided(with_left(0, rounds=rounds))
+    assert decision.stage is Stage.TRIPPED
+    assert decision.trip_round is None
+    assert codes(decision.held) == ["round_in_flight"]
+
+
+@pytest.mark.parametrize(("since", "trip_round"), [(ROUND_PAUSE - SOON, None), (ROUND_PAUSE, 2)])
+def test_a_minute_passes_between_rounds(since: timedelta, trip_round: int | None) -> None:
+    decision = decided(with_left(0, last_trip_at=NOW - since))
+    assert decision.trip_round == trip_round
+    until = (NOW - since + ROUND_PAUSE).isoformat()
+    assert decision.held == (() if trip_round else (Reason("round_pause", until=until),))
+
+
+@pytest.mark.parametrize(
+    ("active_power_w", "safe_load_w", "trip_round"),
+    [
+        (411_000, 40_000, 2),
+        (38_000, 40_000, None),
+        (40_000, 40_000, None),
+        (40_001, 40_000, 2),
+        (0, 0, None),
+        (1, 0, 2),
+        (None, 0, None),
+        (-5_000, 0, None),
+    ],
+)
+def test_nothing_is_tripped_at_or_below_the_safe_load(
+    active_power_w: int | None, safe_load_w: int, trip_round: int | None
+) -> None:
+    decision = decided(with_left(0, active_power_w=active_power_w, safe_load_w=safe_load_w))
+    assert decision.trip_round == trip_round
+    assert codes(decision.held) == ([] if trip_round else ["safe_load_kept"])
+
+
+@pytest.mark.parametrize("remaining_kwh", [10_000, 1])
+def test_no_round_goes_at_the_stage_of_a_limit(remaining_kwh: int) -> None:
+    assert decided(with_left(remaining_kwh)).trip_round is None
+
+
+#: Ready for a trip but for a few facts, of which each may stand against it.
+NEAR_A_TRIP = st.builds(
+    lambda remaining_kwh, stage, stage_paid_until_kwh, changes: with_left(
+        remaining_kwh,
+        **{"stage": stage, "stage_paid_until_wh": stage_paid_until_kwh * KWH},
+        **{name: value for change in changes for name, value in change.items()},
+    ),
+    st.sampled_from([-1, 0, 0, 0, 1, 10_000, 20_000]),
+    STAGES,
+    st.sampled_from([99_999, 100_000]),
+    st.lists(
+        st.sampled_from(
+            [
+                {},
+                {"protected": True},
+                {"guaranteed": True},
+                {"active_power_w": 40_000},
+                {"active_power_w": None},
+                {"last_trip_at": NOW - ROUND_PAUSE},
+                {"last_trip_at": NOW},
+                *(fact for _, fact in AGAINST_ANY_CUT),
+                *(fact for _, fact in AGAINST_A_TRIP),
+            ]
+        )
+        | st.builds(lambda rounds: {"rounds": rounds}, fitted_rounds()),
+        max_size=2,
+    ),
+)
+
+
+@MANY
+@given(NEAR_A_TRIP)
+def test_a_round_is_tripped_only_where_nothing_stands_against_it(facts: Facts) -> None:
+    decision = decided(facts)
+    assume(decision.trip_round is not None)
+    assert decision.stage is Stage.TRIPPED
+    assert decision.held == ()
+    assert facts.control_mode is ControlMode.REMOTE
+    assert not facts.protected
+    assert not facts.guaranteed
+    assert not facts.estimated
+    assert not facts.credit_undelivered
+    assert facts.reachable
+    assert facts.remaining_wh <= levels(facts).trip
+    assert facts.active_power_w is not None
+    assert facts.active_power_w > facts.safe_load_w
+    assert not any(one.in_flight for one in facts.rounds)
+    closed = [one for one in facts.rounds if one.relay == "1"]
+    assert decision.trip_round == min(closed, key=lambda one: (one.importance, one.round)).round
+    for notice, period_s in (
+        (facts.written_notice, facts.notice_periods.written_s),
+        (facts.second_notice, facts.notice_periods.second_s),
+    ):
+        assert notice is not None
+        assert notice.served_at is not None
+        assert notice.served_at + timedelta(seconds=period_s) <= NOW
+        assert notice.cut_not_before <= NOW
+
+
+@MANY
+@given(NEAR_A_TRIP)
+def test_whatever_stands_against_a_cut_keeps_a_point_from_reaching_it(facts: Facts) -> None:
+    decision = decided(facts)
+    assume(facts.started and decision.stage > max(facts.stage, Stage.WARNING))
+    cut = {Stage.LIMITED: Cut.LIMIT, Stage.TRIPPED: Cut.TRIP}[decision.stage]
+    assert obstacles(facts, levels(facts), cut=cut, now=NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("remaining_kwh", "recent_load_w", "cut_not_before"),
+    [
+        (50_000, 500_000, NOW + timedelta(hours=100)),  # the forecast is later than the notice's period
+        (20_000, 500_000, NOW + timedelta(days=3)),
+        (50_000, 0, NOW + timedelta(days=3)),
+        (0, 500_000, NOW + timedelta(days=3)),
+    ],
+)
+def test_the_written_notice_announces_the_forecast_and_leaves_its_period(
+    remaining_kwh: int, recent_load_w: int, cut_not_before: datetime
+) -> None:
+    facts = with_left(remaining_kwh, recent_load_w=recent_load_w, written_notice=None)
+    assert decided(facts).notice_due == NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=cut_not_before)
+
+
+def test_no_notice_is_due_above_every_threshold() -> None:
+    assert decided(with_left(50_001, written_notice=None)).notice_due is None
+
+
+@pytest.mark.parametrize(
+    ("served_at", "due"),
+    [
+        (NOW - timedelta(days=3) + timedelta(minutes=30), True),
+        (NOW - timedelta(days=3) + timedelta(minutes=30) + SOON, False),
+        (NOW - timedelta(days=4), True),
+        (None, False),
+    ],
+)
+def test_the_second_notice_comes_when_the_written_one_ends_as_it_does(
+    served_at: datetime | None, *, due: bool
+) -> None:
+    facts = with_left(0, written_notice=served(WRITTEN, served_at=served_at), second_notice=None)
+    second = NoticeDue(kind=NoticeKind.SECOND, cut_not_before=NOW + timedelta(minutes=30))
+    assert decided(facts).notice_due == (second if due else None)
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [{"protected": True}, {"guaranteed": True}, {"control_mode": ControlMode.LOCAL}, {"second_notice": SECOND}],
+)
+def test_no_second_notice_is_due_where_no_cut_threatens(fact: dict[str, Any]) -> None:
+    assert decided(with_left(0, **({"second_notice": None} | fact))).notice_due is None
+    assert decided(with_left(1, second_notice=None)).notice_due is None
+
+
+@MANY
+@given(FACTS)
+def test_a_notice_always_leaves_the_time_that_the_contract_promises(facts: Facts) -> None:
+    due = decided(facts).notice_due
+    assume(due is not None)
+    assert due is not None
+    periods = facts.notice_periods
+    if due.kind is NoticeKind.WRITTEN:
+        assert facts.written_notice is None
+        assert due.cut_not_before >= NOW + timedelta(seconds=periods.written_s)
+    else:
+        assert facts.written_notice is not None
+        assert facts.written_notice.served_at is not None
+        period_end = facts.written_notice.served_at + timedelta(seconds=periods.written_s)
+        assert due.cut_not_before == NOW + timedelta(seconds=periods.second_s)
+        assert due.cut_not_before >= max(period_end, facts.written_notice.cut_not_before)
+        assert facts.second_notice is None
+
+
+@MANY
+@given(FACTS, st.timedeltas(timedelta(milliseconds=1), timedelta(hours=3)))
+def test_there_is_always_a_next_look_and_it_is_in_the_future(facts: Facts, retry_after: timedelta) -> None:
+    decision = decided(replace(facts, retry_after=retry_after))
+    assert NOW < decision.look_again_at <= NOW + LOOK_AGAIN
+
+
+HALF_HOUR = timedelta(minutes=30)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wait"),
+    [
+        ({}, HALF_HOUR + timedelta(minutes=20)),
+        ({"retry_after": timedelta(minutes=7)}, timedelta(minutes=7)),
+        ({"second_notice": served(SECOND, served_at=NOW - timedelta(minutes=20))}, timedelta(minutes=10)),
+        ({"second_notice": served(SECOND, cut_not_before=NOW + timedelta(minutes=5))}, timedelta(minutes=5)),
+        ({"written_notice": served(WRITTEN, cut_not_before=NOW + timedelta(minutes=3))}, timedelta(minutes=3)),
+        (
+            {"written_notice": served(WRITTEN, served_at=NOW - timedelta(days=3) + timedelta(minutes=40))},
+            timedelta(minutes=10),
+        ),
+        (
+            {"written_notice": served(WRITTEN, served_at=NOW - timedelta(days=3) + timedelta(minutes=25))},
+            timedelta(minutes=25),
+        ),
+        ({"written_notice": None, "second_notice": None}, HALF_HOUR + timedelta(minutes=20)),
+        ({"written_notice": served(WRITTEN, served_at=None)}, HALF_HOUR + timedelta(minutes=20)),
+    ],
+)
+def test_near_a_trip_the_next_look_is_when_something_runs_out(changes: dict[str, Any], wait: timedelta) -> None:
+    facts = with_left(0, **({"retry_after": timedelta(minutes=50)} | changes))
+    assert decided(facts).look_again_at == NOW + wait
+
+
+def test_far_from_a_trip_an_hour_passes() -> None:
+    assert decided(with_left(1, retry_after=timedelta(minutes=7))).look_again_at == NOW + LOOK_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("remaining_kwh", "reading_kwh"),
+    [(60_000, 50_000), (50_000, 70_000), (30_000, 90_000), (10_000, 100_000), (0, None)],
+)
+def test_the_next_look_by_the_counter_is_where_the_next_stage_begins(
+    remaining_kwh: int, reading_kwh: int | None
+) -> None:
+    decision = decided(with_left(remaining_kwh))
+    assert decision.look_again_at_wh == (None if reading_kwh is None else reading_kwh * KWH)
+
+
+@MANY
+@given(FACTS)
+def test_at_the_counter_that_is_told_a_harsher_stage_is_due_and_before_it_is_not(facts: Facts) -> None:
+    fresh = replace(facts, stage=Stage.NORMAL, started=True)
+    at_wh = decided(fresh).look_again_at_wh
+    assume(at_wh is not None)
+    assert at_wh is not None
+    due = due_by_level(fresh)
+    assert due_by_level(replace(fresh, supplied_wh=at_wh)) > due
+    assert due_by_level(replace(fresh, supplied_wh=at_wh - 1)) <= due
+    assert (fresh.supplied_wh or 0) < at_wh
+
+
+@MANY
+@given(FACTS)
+def test_every_reason_that_is_given_can_be_told(facts: Facts) -> None:
+    decision = decided(facts)
+    assert decision.because
+    for reason in (*decision.because, *decision.held):
+        assert "{" not in reason.text("zh") + reason.text("en")
