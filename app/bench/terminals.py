@@ -3,6 +3,7 @@
 import json
 import selectors
 import socket
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -114,6 +115,8 @@ def main() -> None:
         stored=sum(line.stored for line in lines),
         without_receipt=[line.terminal_id for line in lines if line.stored < line.wanted],
     )
+    # Stay connected until the reports are read: for each subscription that ends the broker looks through its backlog.
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":

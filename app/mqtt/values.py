@@ -24,10 +24,10 @@ RESEND_AFTER_S = 60
 
 
 def _rfc_3339(written: Any) -> Any:
-    # Pydantic would also take a number of seconds written as text.
-    if isinstance(written, str) and written[10:11] != "T":
-        raise ValueError("times are RFC 3339: write 2026-01-31T08:00:00.000Z")
-    return written
+    # Pydantic would also take seconds since 1970, as a number or written as text.
+    if isinstance(written, datetime) or (isinstance(written, str) and written[10:11] == "T"):
+        return written
+    raise ValueError("times are RFC 3339: write 2026-01-31T08:00:00.000Z")
 
 
 def _utc_only(moment: datetime) -> datetime:
@@ -42,6 +42,7 @@ def _with_milliseconds(moment: datetime) -> str:
 
 Moment = Annotated[
     AwareDatetime,
+    Field(strict=False),
     BeforeValidator(_rfc_3339),
     AfterValidator(_utc_only),
     PlainSerializer(_with_milliseconds, return_type=str, when_used="json"),
