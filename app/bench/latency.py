@@ -49,9 +49,7 @@ def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict
         waits_ms = list(session.scalars(_WAITS, {"since": since}))
     against = f"commands.executed_at - purchases.booked_at; {sales} purchases, {count} terminals"
     return {
-        f"purchase_to_executed_p{percent}_ms": Figure(
-            value=percentile(waits_ms, percent), unit="ms", against=against
-        )
+        f"purchase_to_executed_p{percent}_ms": Figure(value=percentile(waits_ms, percent), unit="ms", against=against)
         for percent in (50, 99)
     }
 

@@ -62,7 +62,7 @@ class Command(Base):
         Index(
             "ix_commands_unproved",
             "terminal_id",
-            postgresql_where=text(f"state IN ({_OPEN_STATES}, 'executed', 'unknown')"),
+            postgresql_where=text("ended_at IS NULL"),
         ),
         Index("ix_commands_supply_point_id", "supply_point_id", "issued_at"),
         CheckConstraint(one_of("op", Op), name="op"),

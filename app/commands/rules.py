@@ -72,6 +72,9 @@ RECALLABLE = OPEN - IN_DOUBT
 #: What only the terminal or other evidence can end.
 ENDED = frozenset({CommandState.VERIFIED, CommandState.REFUSED, CommandState.FAILED})
 
+#: Operations whose effect a terminal's state can show; the others are over once they are carried out.
+PROVABLE = frozenset(Op) - {Op.WARN, Op.CONFIGURE}
+
 PASSING_REFUSALS = frozenset({"BAD_SIGNATURE", "NOT_FOR_ME", "BUSY", "CLOCK_UNSURE"})
 
 CUT_VALID_S = 60

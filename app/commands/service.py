@@ -16,6 +16,7 @@ from app.commands.rules import (
     CUT_VALID_S,
     IN_DOUBT,
     OPEN,
+    PROVABLE,
     RECALLABLE,
     AckStep,
     CommandClass,
@@ -35,9 +36,12 @@ from app.terminals import service as terminals
 
 _MAKE_WAY = text("""
     UPDATE commands
-       SET state = CASE WHEN state = ANY(:in_doubt) THEN 'unknown' ELSE 'superseded' END,
-           outcome = :outcome, ended_at = :now
-     WHERE terminal_id = :terminal_id AND slot = :slot AND state = ANY(:open)
+       SET state = CASE WHEN state = ANY(:in_doubt) THEN 'unknown' WHEN state = 'executed' THEN state
+                        ELSE 'superseded' END,
+           ended_at = CASE WHEN state = ANY(:in_doubt) THEN NULL ELSE :now END,
+           outcome = :outcome
+     WHERE terminal_id = :terminal_id AND slot = :slot AND ended_at IS NULL AND state <> 'unknown'
+       AND NOT (op = 'credit' AND state = 'executed')
  RETURNING id, state
 """)
 
@@ -119,12 +123,14 @@ def issue(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> 
 
 
 def make_way(session: Session, terminal_id: str, slot: str, *, now: datetime) -> None:
-    """End the open command of a slot: superseded, or unknown where the terminal may be acting on it."""
+    """End what is open in a slot: superseded, or unknown where the terminal may be acting on it.
+
+    One that was carried out and is not proved yet loses its proof: the state that would show it is about to change.
+    """
     rows = session.execute(
         _MAKE_WAY,
         {
             "in_doubt": sorted(IN_DOUBT),
-            "open": sorted(OPEN),
             "terminal_id": terminal_id,
             "slot": slot,
             "now": now,
@@ -250,7 +256,8 @@ def _apply(command: Command, state: CommandState, answer: Answer, *, now: dateti
         case CommandState.EXECUTED:
             command.executed_at = now
             command.received_at = command.received_at or now
-            command.ended_at = None
+            # What nothing can prove is over now; the rest waits for its proof, even if it had been given up.
+            command.ended_at = None if command.op in PROVABLE else now
         case CommandState.REFUSED:
             command.ended_at = now
             command.outcome = f"the terminal refused: {answer.code}"
@@ -264,10 +271,7 @@ def weigh(session: Session, evidence: dict[str, Evidence], *, clock: Clock, now:
         return []
     rows = session.scalars(
         select(Command)
-        .where(
-            Command.terminal_id.in_(list(evidence)),
-            Command.state.in_([*OPEN, CommandState.EXECUTED, CommandState.UNKNOWN]),
-        )
+        .where(Command.terminal_id.in_(list(evidence)), Command.ended_at.is_(None))
         .order_by(Command.id)
         .with_for_update()
     )
@@ -302,7 +306,7 @@ def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -
         command.received_at = command.received_at or now
     if found is Proof.VERIFIED:
         command.verified_at = now
-    if found is not Proof.EXECUTED:
+    if found is not Proof.EXECUTED or command.op not in PROVABLE:
         command.ended_at = now
     if found is Proof.FAILED:
         command.outcome = "the terminal came back without having carried it out"
@@ -335,7 +339,7 @@ def end(session: Session, command: Command, state: CommandState, *, outcome: str
     """End a command that was given up: expired, cancelled or unknown, with what is to be known of it."""
     command.state = state
     command.outcome = outcome
-    command.ended_at = now
+    command.ended_at = now if state is not CommandState.UNKNOWN else None
     _note_step(session, command.id, step=state, at=now, detail={"outcome": outcome})
     session.flush()
 

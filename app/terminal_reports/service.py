@@ -241,7 +241,7 @@ def _with_unproved_commands(session: Session, terminal_ids: set[str]) -> dict[st
         select(Command.terminal_id, Command.supply_point_id)
         .where(
             Command.terminal_id.in_(terminal_ids),
-            Command.state.in_([*OPEN, CommandState.EXECUTED, CommandState.UNKNOWN]),
+            Command.ended_at.is_(None),
         )
         .distinct()
     )

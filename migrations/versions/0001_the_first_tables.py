@@ -497,9 +497,7 @@ def upgrade() -> None:
         "commands",
         ["terminal_id"],
         unique=False,
-        postgresql_where=sa.text(
-            "state IN ('armed', 'delaying', 'operating', 'received', 'sent', 'waiting', 'executed', 'unknown')"
-        ),
+        postgresql_where=sa.text("ended_at IS NULL"),
     )
     op.create_index(
         "uq_commands_open",
@@ -677,9 +675,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_commands_unproved",
         table_name="commands",
-        postgresql_where=sa.text(
-            "state IN ('armed', 'delaying', 'operating', 'received', 'sent', 'waiting', 'executed', 'unknown')"
-        ),
+        postgresql_where=sa.text("ended_at IS NULL"),
     )
     op.drop_index("ix_commands_supply_point_id", table_name="commands")
     op.drop_index(

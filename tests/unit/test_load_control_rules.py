@@ -389,8 +389,8 @@ def test_no_doubt_lets_a_point_go_further_than_it_was(facts: Facts, against: tup
     decision = decided(doubtful)
     assert decision.stage <= max(softer, facts.stage)
     assert decision.trip_round is None
-    if decision.stage > Stage.WARNING and due_by_level(doubtful) is Stage.TRIPPED:
-        assert code in codes(decision.held)
+    if against in AGAINST_ANY_CUT and due_by_level(doubtful) >= Stage.LIMITED:
+        assert {code, "protected", "guaranteed"} & set(codes(decision.held))
 
 
 def test_everything_that_stands_against_a_cut_is_named_at_once() -> None:
@@ -497,7 +497,8 @@ def test_no_round_goes_at_the_stage_of_a_limit(remaining_kwh: int) -> None:
 NEAR_A_TRIP = st.builds(
     lambda remaining_kwh, stage, stage_paid_until_kwh, changes: with_left(
         remaining_kwh,
-        **{"stage": stage, "stage_paid_until_wh": stage_paid_until_kwh * KWH},
+        stage=stage,
+        stage_paid_until_wh=stage_paid_until_kwh * KWH,
         **{name: value for change in changes for name, value in change.items()},
     ),
     st.sampled_from([-1, 0, 0, 0, 1, 10_000, 20_000]),
