@@ -106,6 +106,41 @@ def keygen(path: Annotated[Path, typer.Argument(help="file for the private key; 
 
 
 @command_line.command()
+def begin(
+    office_code: Annotated[str, typer.Option(help="code of the first office")] = "HQ",
+    office_zh: Annotated[str, typer.Option(help="its name in Chinese")] = "总部",
+    office_en: Annotated[str, typer.Option(help="its name in English")] = "Head office",
+    sign_in_name: Annotated[str, typer.Option(help="of the first administrator")] = "admin",
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, help="asked for when not given")
+    ] = "",
+) -> None:
+    """Make the first office and its administrator, who hires everybody else over the API."""
+    from app import models  # noqa: F401 - foreign keys by name need every table known
+    from app.database import connect, transaction
+    from app.errors import DomainError
+    from app.staff import service
+    from app.staff.rules import Role
+
+    settings = _settings()
+    new = service.NewStaffMember(
+        sign_in_name=sign_in_name, name_zh="系统管理员", name_en="Administrator", password=password,
+        roles=[Role.ADMINISTRATOR],
+    )  # fmt: skip
+    engine = connect(settings.database_url.get_secret_value(), pool_size=1)
+    try:
+        with transaction(engine) as session:
+            office = service.create_office(session, code=office_code, name_zh=office_zh, name_en=office_en)
+            service.hire(session, new, office=office, now=settings.clock.now())
+    except DomainError as refusal:
+        typer.echo(f"{refusal.detail} {refusal.remedy}", err=True)
+        raise typer.Exit(1) from refusal
+    finally:
+        engine.dispose()
+    typer.echo(f"{sign_in_name} may sign in and hire people: POST /api/v1/staff.")
+
+
+@command_line.command()
 def verify() -> None:
     """Prove the invariants of both books and of what hangs on them; names every row that breaks one."""
     from app.database import connect, transaction

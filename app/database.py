@@ -87,11 +87,13 @@ def connect(url: str, *, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=30,
+        pool_use_lifo=True,  # the connection used last has its statements planned and its caches warm
         hide_parameters=True,  # an error in a log must not carry what people typed
         connect_args={
             "application_name": "wattgate",
+            "prepare_threshold": 1,
             "options": "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
-            " -c timezone=UTC",
+            " -c timezone=UTC -c plan_cache_mode=force_generic_plan",
         },
     )
 

@@ -23,7 +23,7 @@ from app.mqtt.client import BrokerAddress, BrokerLink, Publication
 from app.mqtt.signing import CommandSigner
 from app.settings import Settings
 from app.terminal_reports import sweep as terminal_reports_sweep
-from app.terminal_reports.ingest import Ingest
+from app.terminal_reports.ingest import Ingest, send_clocks
 
 log = structlog.get_logger()
 
@@ -120,6 +120,8 @@ class Worker:
     def _daily(self) -> None:
         now = self._clock.now()
         terminal_reports_sweep.make_partitions(self._engine, now=now)
+        if self._link.connected:
+            send_clocks(self._engine, clock=self._clock, publish=self._link.publish)
         posted_wh = allowances_sweep.post_all(self._engine, now=now)
         log.info("energy posted", energy_wh=posted_wh)
 

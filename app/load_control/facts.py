@@ -42,6 +42,7 @@ class Round:
     trip_in_flight: bool = False
     close_in_flight: bool = False
     tripped_by_service: bool = False
+    failed_at: datetime | None = None
 
     @property
     def in_flight(self) -> bool:
@@ -84,12 +85,17 @@ class Facts:
     guaranteed: bool = False
     reachable: bool = True
     credit_undelivered: bool = False
+    credit_in_flight: bool = False
+    credit_failed_at: datetime | None = None
+    order_no: int = 0
+    terminal_paid_until_wh: int = 0
     report_valid_for: timedelta = timedelta(minutes=35)
     retry_after: timedelta = timedelta(seconds=30)
     contract_limit_w: int = 0
     limit_w: int | None = None
     limit_in_flight: bool = False
     limit_by_service: bool = False
+    limit_failed_at: datetime | None = None
     safe_load_w: int = 0
     rounds: tuple[Round, ...] = ()
     last_trip_at: datetime | None = None

@@ -32,7 +32,7 @@ _FACTS = text("""
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
                        'round', fitted.round, 'importance', fitted.importance, 'load_w', fitted.load_w,
-                       'op', latest.op, 'requested', latest.requested_by IS NOT NULL, 'state', latest.state,
+                       'op', latest.op, 'state', latest.state, 'ended_at', latest.ended_at,
                        'trip_by_service', trip.requested_by IS NULL AND trip.id IS NOT NULL)
                        ORDER BY fitted.round)
               FROM terminal_rounds AS fitted
@@ -43,8 +43,12 @@ _FACTS = text("""
                    SELECT * FROM commands WHERE terminal_id = terminal.id AND slot = 'round-' || fitted.round
                       AND op = 'trip' ORDER BY version DESC LIMIT 1) AS trip ON true
              WHERE fitted.terminal_id = terminal.id) AS rounds,
-           (SELECT jsonb_build_object('state', state, 'by_service', requested_by IS NULL) FROM commands
-             WHERE terminal_id = terminal.id AND slot = 'limit' ORDER BY version DESC LIMIT 1) AS latest_limit,
+           (SELECT jsonb_build_object('state', state, 'by_service', requested_by IS NULL, 'ended_at', ended_at)
+              FROM commands WHERE terminal_id = terminal.id AND slot = 'limit'
+             ORDER BY version DESC LIMIT 1) AS latest_limit,
+           (SELECT jsonb_build_object('state', state, 'ended_at', ended_at)
+              FROM commands WHERE terminal_id = terminal.id AND slot = 'credit'
+             ORDER BY version DESC LIMIT 1) AS latest_credit,
            (SELECT max(executed_at) FROM commands WHERE supply_point_id = point.id AND op = 'trip') AS last_trip_at,
            (SELECT jsonb_object_agg(
                        kind, jsonb_build_object('cut_not_before', cut_not_before, 'served_at', served_at))
@@ -62,6 +66,7 @@ _FACTS = text("""
 """)
 
 _UNPROVED = OPEN | {"executed", "unknown"}
+_CAME_TO_NOTHING = frozenset({"refused", "expired", "failed", "cancelled"})
 
 
 class Picture(NamedTuple):
@@ -118,6 +123,7 @@ def pictures(
 def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: timedelta) -> Facts:
     state = row["state"] or {}
     limit = row["latest_limit"] or {}
+    credit = row["latest_credit"] or {}
     notices = row["notices"] or {}
     return Facts(
         paid_until_wh=row["paid_until_wh"],
@@ -139,12 +145,17 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         guaranteed=state.get("guarantee", "off") != "off",
         reachable=row["reachable"],
         credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
+        credit_in_flight=credit.get("state") in _UNPROVED,
+        credit_failed_at=_failed_at(credit),
+        order_no=row["last_order_no"],
+        terminal_paid_until_wh=state.get("paid_until_wh", row["paid_until_wh"]),
         report_valid_for=report_valid_for,
         retry_after=retry_after,
         contract_limit_w=row["contract_limit_w"],
         limit_w=state.get("limit_w"),
         limit_in_flight=limit.get("state") in _UNPROVED,
         limit_by_service=limit.get("by_service", False),
+        limit_failed_at=_failed_at(limit),
         safe_load_w=row["safe_load_w"],
         rounds=tuple(_round(fitted, state.get("rounds", "--------")) for fitted in row["rounds"] or ()),
         last_trip_at=row["last_trip_at"],
@@ -165,7 +176,14 @@ def _round(fitted: dict[str, Any], relays: str) -> Round:
         trip_in_flight=unproved and fitted["op"] == "trip",
         close_in_flight=unproved and fitted["op"] == "close",
         tripped_by_service=fitted["trip_by_service"],
+        failed_at=_failed_at(fitted),
     )
+
+
+def _failed_at(command: dict[str, Any]) -> datetime | None:
+    """Return when a command came to nothing, or None if it did not."""
+    failed = command.get("state") in _CAME_TO_NOTHING and command.get("ended_at")
+    return datetime.fromisoformat(command["ended_at"]) if failed else None
 
 
 def _notice(notices: dict[str, Any], kind: NoticeKind) -> NoticeGiven | None:

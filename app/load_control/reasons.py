@@ -43,7 +43,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "当前负荷 {active_power_kw} 千瓦已不高于保安负荷 {safe_load_kw} 千瓦，不再跳闸。",
         "Only {active_power_kw} kW is running, at or below the safe load of {safe_load_kw} kW: no more trips.",
     ),
-    "paid": ("已购电，恢复供电。", "A purchase was booked: supply is given back."),
+    "retry_pause": (
+        "上一次命令未成功，{until} 后重试。",
+        "The last command came to nothing; the next try is at {until}.",
+    ),
 }
 
 CODES = frozenset(_TEXTS)

@@ -215,6 +215,9 @@ def _next_round(facts: Facts, *, now: datetime) -> tuple[int | None, Reason | No
     """
     if any(one.in_flight for one in facts.rounds):
         return None, Reason("round_in_flight")
+    resting = [one.failed_at for one in facts.rounds if _rests(facts, one.failed_at, now=now) and one.failed_at]
+    if resting:
+        return None, Reason("retry_pause", until=(max(resting) + facts.retry_after).isoformat())
     closed = sorted((one for one in facts.rounds if one.relay == "1"), key=lambda one: (one.importance, one.round))
     if not closed:
         return None, None
@@ -226,8 +229,16 @@ def _next_round(facts: Facts, *, now: datetime) -> tuple[int | None, Reason | No
     return closed[0].round, None
 
 
+def _rests(facts: Facts, failed_at: datetime | None, *, now: datetime) -> bool:
+    """Whether a command came to nothing so lately that the next try waits."""
+    return failed_at is not None and now - failed_at < facts.retry_after
+
+
 def _look_again_at(facts: Facts, *, due: Stage, now: datetime) -> datetime:
     moments = [now + LOOK_AGAIN]
+    failures = (facts.credit_failed_at, facts.limit_failed_at, *(one.failed_at for one in facts.rounds))
+    if any(_rests(facts, failed_at, now=now) for failed_at in failures):
+        moments.append(now + facts.retry_after)
     if due is Stage.TRIPPED:
         moments.append(now + facts.retry_after)
         periods = facts.notice_periods
@@ -268,15 +279,16 @@ class Step:
     args: dict[str, Any]
 
 
-def steps(decision: StageDecision, facts: Facts) -> tuple[Step, ...]:
+def steps(decision: StageDecision, facts: Facts, *, now: datetime) -> tuple[Step, ...]:
     """Name the commands that bring the site to where the decision wants it, and none that is there already.
 
     Limited at a contract limit of 300 kW, terminal without limit: set 300 kW. Normal with round 2 tripped by the
-    service: allow round 2 to close. What a person tripped or limited stays until a person takes it back.
+    service: allow round 2 to close. What a person tripped or limited stays until a person takes it back. A credit
+    that came to nothing is sent again as a new command for as long as the terminal holds less than the books.
     """
-    wanted = []
+    wanted = _credit_steps(facts, now=now)
     if facts.control_mode is ControlMode.REMOTE:
-        wanted += _limit_steps(decision, facts)
+        wanted += _limit_steps(decision, facts, now=now)
     if decision.trip_round is not None:
         args = {"round": decision.trip_round, "alarm_delay_min": 0, "limit_min": 0, "safe_load_w": facts.safe_load_w}
         wanted.append(Step(op="trip", args=args))
@@ -284,13 +296,31 @@ def steps(decision: StageDecision, facts: Facts) -> tuple[Step, ...]:
         wanted += [
             Step(op="close", args={"round": one.round, "manner": "allow"})
             for one in facts.rounds
-            if one.tripped_by_service and (one.relay == "0" or one.trip_in_flight) and not one.close_in_flight
+            if one.tripped_by_service
+            and (one.relay == "0" or one.trip_in_flight)
+            and not one.close_in_flight
+            and not _rests(facts, one.failed_at, now=now)
         ]
     return tuple(wanted)
 
 
-def _limit_steps(decision: StageDecision, facts: Facts) -> list[Step]:
-    if facts.limit_in_flight:
+def _credit_steps(facts: Facts, *, now: datetime) -> list[Step]:
+    if not facts.credit_undelivered or facts.credit_in_flight or _rests(facts, facts.credit_failed_at, now=now):
+        return []
+    at = levels(facts)
+    args = {
+        "order_no": facts.order_no,
+        "mode": "append",
+        "value_wh": facts.paid_until_wh - facts.terminal_paid_until_wh,
+        "paid_until_wh": facts.paid_until_wh,
+        "alarm_wh": at.warning,
+        "trip_wh": at.trip,
+    }
+    return [Step(op="credit", args=args)]
+
+
+def _limit_steps(decision: StageDecision, facts: Facts, *, now: datetime) -> list[Step]:
+    if facts.limit_in_flight or _rests(facts, facts.limit_failed_at, now=now):
         return []
     if decision.stage >= Stage.LIMITED and facts.limit_w is None and not facts.guaranteed:
         args = {"power_w": facts.contract_limit_w, "alarm_delay_min": 0, "safe_load_w": facts.safe_load_w}

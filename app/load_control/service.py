@@ -40,7 +40,7 @@ _STILL_NORMAL = text("""
 _PAID = "a purchase was booked"
 _RETRY_S = 20
 #: What holds the next round for a moment is no news worth a record.
-_PASSING = frozenset({"round_in_flight", "round_pause"})
+_PASSING = frozenset({"round_in_flight", "round_pause", "retry_pause"})
 _GRACE_S = 10
 
 #: What each operation would take away where it is a cut.
@@ -226,7 +226,7 @@ def _act(
 ) -> None:
     facts = picture.facts
     reason = " ".join(one.text("en") for one in decision.because)[:400]
-    for step in steps(decision, facts):
+    for step in steps(decision, facts, now=now):
         commands.issue(
             session,
             commands.NewCommand(

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.clock import monotonic_s, sleep
+from app.clock import Clock, monotonic_s, sleep
 from app.commands.rules import AckStep
 from app.commands.service import Answer
 from app.database import in_transaction
@@ -22,6 +22,7 @@ from app.mqtt.messages import UnreadableError
 from app.terminal_reports import service
 from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable
 from app.terminal_reports.service import Receipt, Recorded
+from app.terminals import presence
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ _QUEUE_MESSAGES = 20_000
 _QUEUE_FULL_S = 5.0
 _RECEIPT_EVERY_S = 1.0
 _GAPS_ASKED_FOR = 4
+_GAPS_IN_A_RECEIPT = 100
 
 Frame = tuple[str, bytes]
 Publish = Callable[[str, bytes], object]
@@ -148,9 +150,9 @@ class Ingest:
         """Send the receipts that are due: merged, at most one a terminal and second."""
         now_s = monotonic_s()
         for key in [key for key, owed in self._owed.items() if owed.due_s <= now_s]:
-            receipt = self._owed.pop(key).receipt
+            receipt = in_one_message(self._owed.pop(key).receipt)
             message = messages.Receipt(
-                spool_id=receipt.spool_id, upto=receipt.upto, missing=[list(gap) for gap in receipt.missing[:100]]
+                spool_id=receipt.spool_id, upto=receipt.upto, missing=[list(gap) for gap in receipt.missing]
             )
             self._last_receipt_s[receipt.terminal_id] = now_s
             self._tell(receipt.terminal_id, "receipt", messages.encode(message))
@@ -167,6 +169,26 @@ class Ingest:
             self._publish(topics.down(terminal_id, kind), payload)
         except Exception as error:  # noqa: BLE001 - an answer that is lost is asked for again by the terminal
             log.info("not sent", terminal_id=terminal_id, kind=kind, error=repr(error))
+
+
+def send_clocks(engine: Engine, *, clock: Clock, publish: Publish) -> int:
+    """Tell every terminal on line the time, with the challenge that it knows; returns how many were told."""
+    known = in_transaction(engine, presence.challenges)
+    for terminal_id, challenge in known.items():
+        message = messages.ClockChallenge(at=clock.now(), challenge=challenge)
+        try:
+            publish(topics.down(terminal_id, "clock"), messages.encode(message))
+        except Exception as error:  # noqa: BLE001 - the next day brings the next clock
+            log.info("not sent", terminal_id=terminal_id, kind="clock", error=repr(error))
+    return len(known)
+
+
+def in_one_message(receipt: Receipt) -> Receipt:
+    """Cut a receipt with very many gaps short before the first gap that has no room: it never covers a lost one."""
+    if len(receipt.missing) <= _GAPS_IN_A_RECEIPT:
+        return receipt
+    first_left_out = receipt.missing[_GAPS_IN_A_RECEIPT][0]
+    return receipt._replace(upto=first_left_out - 1, missing=receipt.missing[:_GAPS_IN_A_RECEIPT])
 
 
 def read_batch(frames: list[Frame]) -> Batch:

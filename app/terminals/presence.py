@@ -93,6 +93,16 @@ def sessions_of(session: Session, terminal_ids: Iterable[str]) -> dict[str, str 
     return {row.terminal_id: row.session for row in rows}
 
 
+def challenges(session: Session) -> dict[str, str]:
+    """Return the challenge that each terminal on line was given last."""
+    rows = session.execute(
+        select(TerminalLive.terminal_id, TerminalLive.challenge).where(
+            TerminalLive.online, TerminalLive.challenge.is_not(None)
+        )
+    )
+    return {row.terminal_id: row.challenge for row in rows}
+
+
 def note_told(session: Session, told: Collection[Told], *, challenges: dict[str, str], now: datetime) -> None:
     """Write the last birth or heartbeat of each terminal; a terminal with a challenge must echo it first."""
     if not told:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 from app.clock import Clock, monotonic_s, sleep
 from app.commands import service as commands
@@ -248,7 +249,7 @@ def test_an_older_report_never_takes_back_what_a_newer_one_told(site: Site) -> N
 
 
 def test_a_report_older_than_the_last_heartbeat_does_not_bring_back_the_state_before_it(site: Site) -> None:
-    site.take(a_birth())
+    site.connect()
     site.take(a_heartbeat(at=NOON + MINUTE, state=a_state(rounds="01------")), now=NOON + MINUTE)
     site.take(a_report(1, at=NOON), now=NOON + MINUTE)
     live = site.live()
@@ -515,8 +516,9 @@ def test_a_report_that_crosses_a_threshold_makes_a_decision(site: Site) -> None:
     site.take(a_report(1, supplied_wh=49_000_000, state=paid))
     with transaction(site.database.engine) as session:
         reassess(session, [site.supply_point_id], trigger="time", pace=PACE, now=NOON)
+    decided = len(site.rows(StageDecisionRecord))
     site.take(a_report(2, at=NOON + HOUR, supplied_wh=49_999_999, state=paid), now=NOON + HOUR)
-    assert [one.trigger for one in site.rows(StageDecisionRecord)] == ["time"]
+    assert len(site.rows(StageDecisionRecord)) == decided
     site.take(a_report(3, at=NOON + 2 * HOUR, supplied_wh=50_000_000, state=paid), now=NOON + 2 * HOUR)
     crossed = max(site.rows(StageDecisionRecord), key=lambda one: one.decided_at)
     assert (crossed.trigger, crossed.stage, crossed.decided_at) == ("report", "notice", NOON + 2 * HOUR)
@@ -647,8 +649,9 @@ class Running:
 def running(site: Site) -> Iterator[Running]:
     told = Told()
     ingest = Ingest(site.database.engine, pace=PACE, publish=told)
-    yield Running(ingest, told)
-    ingest.stop()
+    with capture_logs():
+        yield Running(ingest, told)
+        ingest.stop()
 
 
 def eventually(happened: Callable[[], Any]) -> Any:
