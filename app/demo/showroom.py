@@ -3,17 +3,23 @@
 import signal
 import threading
 from pathlib import Path
+from uuid import UUID
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import select
 
 from app.clock import monotonic_s
+from app.customers.models import SupplyPoint
 from app.customers.rules import ControlMode
+from app.database import transaction
 from app.demo.clients import Clerk, Failed, wait_for
 from app.demo.people_and_places import CUSTOMERS, PASSWORD, PEOPLE
 from app.demo.utility import NotReady, Utility, Wanted
+from app.load_control.models import StageDecisionRecord
 
 _COMMISSIONED_WITHIN_S = 30.0
+_LINES_AT_ONCE = 20
 
 
 def show(folder: Path, *, port: int, speed: int, console: Console) -> int:
@@ -29,14 +35,47 @@ def show(folder: Path, *, port: int, speed: int, console: Console) -> int:
             console.print(f"[bold green]Ready[/bold green] after {monotonic_s() - began_s:.1f} s.")
             _introduce(utility, console)
             _commission(utility, console)
+            told = Happenings(utility)
             while not asked_to_stop.wait(1.0):
                 utility.check_children()
+                for line in told.fresh():
+                    console.print(line)
             console.print("\n[dim]stopping in order …[/dim]")
     except (NotReady, Failed) as failure:
         console.print(f"[bold red]The demonstration stopped:[/bold red] {failure}")
         return 1
     console.print(f"Stopped. All data is in {utility.folder}; start again to continue.")
     return 0
+
+
+class Happenings:
+    """What the service decides while the demonstration runs, a line each."""
+
+    def __init__(self, utility: Utility) -> None:
+        self._utility = utility
+        self._last: UUID | None = None
+        self.fresh()
+
+    def fresh(self) -> list[str]:
+        """Return the changes of stage since the last time, with their reasons."""
+        wanted = (
+            select(StageDecisionRecord, SupplyPoint.name_en)
+            .join(SupplyPoint, SupplyPoint.id == StageDecisionRecord.supply_point_id)
+            .where(StageDecisionRecord.stage != StageDecisionRecord.stage_before)
+            .order_by(StageDecisionRecord.id.desc())
+            .limit(_LINES_AT_ONCE)
+        )
+        if self._last is not None:
+            wanted = wanted.where(StageDecisionRecord.id > self._last)
+        with transaction(self._utility.engine) as session:
+            rows = session.execute(wanted).all()
+        if rows:
+            self._last = rows[0][0].id
+        return [
+            f"{decision.decided_at:%m-%d %H:%M}  {name:<36} {decision.stage_before} → [cyan]{decision.stage}[/cyan]  "
+            f"{decision.because[0]['en']}"
+            for decision, name in reversed(rows)
+        ]
 
 
 def _introduce(utility: Utility, console: Console) -> None:
@@ -63,7 +102,7 @@ def _introduce(utility: Utility, console: Console) -> None:
             "protected" if one.protected else one.control_mode.value,
         )
     console.print(contracts)
-    console.print("Press Ctrl-C to stop.")
+    console.print("Press Ctrl-C to stop. Whenever a supply point changes its stage, a line follows.")
 
 
 def _commission(utility: Utility, console: Console) -> None:
