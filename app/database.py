@@ -93,7 +93,7 @@ def connect(url: str, *, pool_size: int) -> Engine:
             "application_name": "wattgate",
             "prepare_threshold": 1,
             "options": "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
-            " -c timezone=UTC -c plan_cache_mode=force_generic_plan",
+            " -c timezone=UTC",
         },
     )
 

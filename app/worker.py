@@ -105,6 +105,7 @@ class Worker:
         return [reason.text("en") for reason in found]
 
     def _dispatch(self) -> None:
+        self._dispatcher.give_up()
         if self._link.connected:
             self._dispatcher.run_once()
 

@@ -95,7 +95,7 @@ class Ground:
             "terminals": self._devices[:count],
         }
         path.write_text(json.dumps(fleet))
-        with self._child("fleet", ["-m", "simulators", str(path)]) as child:
+        with self._child("fleet", ["-m", "simulators", str(path), "--quiet"]) as child:
             yield child
 
     def credential(self, customer: DemoCustomer) -> str:

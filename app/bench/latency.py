@@ -30,7 +30,7 @@ _WAITS = text("""
 
 
 def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict[str, Figure]:
-    """Read both moments from the database: a purchase is booked when its request begins, so the sale itself counts."""
+    """Read both moments from the database: a sale is booked when its request begins, so the sale itself counts."""
     count = min(_TERMINALS, len(ground.customers)) // (10 if short else 1)
     sales = _PER_S * _SECONDS // (10 if short else 1)
     with (

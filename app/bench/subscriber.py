@@ -19,6 +19,9 @@ class _Count:
         self.subscribed = threading.Event()
         self.all_seen = threading.Event()
 
+    def on_connect(self, client: paho.Client, *_: Any) -> None:
+        client.subscribe(ALL_UP, qos=QOS)
+
     def on_message(self, _client: paho.Client, _userdata: Any, _message: paho.MQTTMessage) -> None:
         self.seen += 1
         if self.seen == self.wanted:
@@ -31,7 +34,7 @@ def main() -> None:
     count = _Count(task["messages"])
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bench-subscriber", protocol=paho.MQTTv311)
     client.username_pw_set(task["user"], task["password"])
-    client.on_connect = lambda *_: client.subscribe(ALL_UP, qos=QOS)
+    client.on_connect = count.on_connect
     client.on_subscribe = lambda *_: count.subscribed.set()
     client.on_message = count.on_message
     client.connect(task["host"], task["port"])

@@ -1,4 +1,4 @@
-"""Terminals that only report, as fast as the broker takes it: raw sockets, packets made beforehand, receipts noted."""
+"""Terminals that only report, as fast as the broker takes it: raw sockets, ready packets, receipts noted."""
 
 import json
 import selectors
@@ -79,8 +79,8 @@ def _run(lines: Iterable[_Line], *, receipts: bool, within_s: float) -> tuple[fl
     """Send all and read until everything is taken and, where asked, stored; returns when each was so."""
     selector = selectors.DefaultSelector()
     open_lines = set(lines)
-    for line in open_lines:
-        selector.register(line.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, line)
+    for one in open_lines:
+        selector.register(one.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, one)
     untaken = set(open_lines)
     until_s = monotonic_s() + within_s
     taken_s = 0.0

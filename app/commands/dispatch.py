@@ -77,10 +77,13 @@ class Dispatcher:
         self._reasons_against = reasons_against
         self._random = random.SystemRandom()
 
+    def give_up(self) -> None:
+        """End what nobody answers; to be called while the broker is away as well."""
+        in_transaction(self._engine, _give_up, clock=self._clock, now=self._clock.now())
+
     def run_once(self) -> int:
         """Send every due command once; returns how many steps the broker took."""
         now = self._clock.now()
-        in_transaction(self._engine, _give_up, clock=self._clock, now=now)
         outgoing = in_transaction(self._engine, self._claim_harmless)
         for command_id in in_transaction(self._engine, _due_cuts, now=now):
             outgoing += in_transaction(self._engine, self._claim_cut, command_id)
@@ -132,6 +135,10 @@ class Dispatcher:
         live = session.get(TerminalLive, command.terminal_id)
         if live is None or not (live.online and live.commandable):
             return []
+        if command.session is not None and command.session != live.session:
+            outcome = "the terminal has reconnected since; a cut is decided anew"
+            service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
+            return []
         if command.state == CommandState.ARMED:
             return self._operate(session, command, live, now=now)
         command.attempts += 1
@@ -141,7 +148,7 @@ class Dispatcher:
 
     def _operate(self, session: Session, command: Command, live: TerminalLive, *, now: datetime) -> list[Outgoing]:
         armed_at = command.armed_at or now
-        if now - armed_at > self._clock.lived(ARM_VALID_S) or command.session != live.session:
+        if now - armed_at > self._clock.lived(ARM_VALID_S):
             outcome = "the arming lapsed before it could be used"
             service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
             return []
@@ -181,8 +188,8 @@ class Dispatcher:
         )
 
     def _uptime_bound_s(self, live: TerminalLive, *, now: datetime) -> int:
-        since_seen: timedelta = now - (live.state_at or now)
-        return int((live.uptime_s or 0) + self._clock.real_seconds(since_seen) + CUT_VALID_S)
+        since_told: timedelta = now - (live.uptime_at or now)
+        return int((live.uptime_s or 0) + self._clock.real_seconds(since_told) + CUT_VALID_S)
 
     def _send(self, outgoing: list[Outgoing]) -> int:
         """Publish, wait for the broker, and record what it took; what it did not take comes due again."""

@@ -147,13 +147,17 @@ def next_try_s(*, attempts: int, chance: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a terminal shows of itself, apart from its answers to commands."""
+    """What a terminal shows of itself, apart from its answers to commands.
+
+    ``live`` says that it tells of this moment: heartbeats and births do, a report may have been sent again late.
+    """
 
     at: datetime
     state: dict[str, Any]
     active_power_w: int | None = None
     results: dict[str, tuple[AckStep, str | None]] = field(default_factory=dict)
     after_birth: bool = False
+    live: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +227,7 @@ def proof(pending: Pending, evidence: Evidence) -> Proof:
         return _news(Proof.EXECUTED, pending)
     if pending.state not in IN_DOUBT:
         return Proof.NOTHING
-    too_late = pending.doubt_ends_at is not None and evidence.at > pending.doubt_ends_at
+    too_late = evidence.live and pending.doubt_ends_at is not None and evidence.at > pending.doubt_ends_at
     return Proof.FAILED if evidence.after_birth or too_late else Proof.NOTHING
 
 

@@ -1,5 +1,6 @@
 """Changes to commands: issue, call back, note what terminals answer and what evidence proves."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,15 +35,30 @@ from app.database import new_id
 from app.errors import Conflict
 from app.terminals import service as terminals
 
-_MAKE_WAY = text("""
-    UPDATE commands
-       SET state = CASE WHEN state = ANY(:in_doubt) THEN 'unknown' WHEN state = 'executed' THEN state
-                        ELSE 'superseded' END,
-           ended_at = CASE WHEN state = ANY(:in_doubt) THEN NULL ELSE :now END,
-           outcome = :outcome
-     WHERE terminal_id = :terminal_id AND slot = :slot AND ended_at IS NULL AND state <> 'unknown'
-       AND NOT (op = 'credit' AND state = 'executed')
- RETURNING id, state
+# The new command is written from what `gone` counted, so that the slot is free by then.
+_ADD = text("""
+    WITH gone AS (
+        UPDATE commands
+           SET state = CASE WHEN state = ANY(:in_doubt) THEN 'unknown' WHEN state = 'executed' THEN state
+                            ELSE 'superseded' END,
+               ended_at = CASE WHEN state = ANY(:in_doubt) THEN NULL ELSE CAST(:now AS timestamptz) END,
+               outcome = 'a newer command of the same slot was issued'
+         WHERE terminal_id = :terminal_id AND slot = :slot AND ended_at IS NULL AND state <> 'unknown'
+           AND NOT (op = 'credit' AND state = 'executed')
+     RETURNING id, state
+    ), added AS (
+        INSERT INTO commands (id, terminal_id, supply_point_id, op, args, slot, version, command_class, stage, reason,
+               decision_id, requested_by, state, issued_at, expires_at, due_at, attempts)
+        SELECT :id, :terminal_id, :supply_point_id, :op, CAST(:args AS jsonb), :slot, :version, :command_class,
+               :stage, :reason, CAST(:decision_id AS uuid), CAST(:requested_by AS uuid), :state, :now,
+               CAST(:expires_at AS timestamptz), :now, 0
+          FROM (SELECT count(*) FROM gone) AS free
+    )
+    SELECT id, state FROM gone
+""")
+
+_ADD_STEP = text("""
+    INSERT INTO command_steps (id, command_id, step, at, detail) VALUES (:id, :command_id, :step, :at, '{}')
 """)
 
 
@@ -118,53 +134,42 @@ def issue(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> 
     )
     if same is not None:
         return same
-    make_way(session, new.terminal_id, slot, now=now)
-    return add(session, new, clock=clock, now=now)
+    return session.get_one(Command, add(session, new, clock=clock, now=now))
 
 
-def make_way(session: Session, terminal_id: str, slot: str, *, now: datetime) -> None:
-    """End what is open in a slot: superseded, or unknown where the terminal may be acting on it.
+def add(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> UUID:
+    """Write a command into its slot and end what is open there; returns its id.
 
-    One that was carried out and is not proved yet loses its proof: the state that would show it is about to change.
+    What is open is superseded, or unknown where the terminal may be acting on it. What was carried out and is not
+    proved yet loses its proof: the state that would show it is about to change.
     """
-    rows = session.execute(
-        _MAKE_WAY,
-        {
-            "in_doubt": sorted(IN_DOUBT),
-            "terminal_id": terminal_id,
-            "slot": slot,
-            "now": now,
-            "outcome": "a newer command of the same slot was issued",
-        },
-    ).all()
-    for row in rows:
-        _note_step(session, row.id, step=row.state, at=now)
-
-
-def add(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> Command:
-    """Write a command into a slot that the caller knows to be free."""
     command_class = class_of(new.op, new.args, limit_w=new.limit_w)
     is_cut = command_class is CommandClass.CUT
-    command = Command(
-        id=new_id(),
-        terminal_id=new.terminal_id,
-        supply_point_id=new.supply_point_id,
-        op=new.op,
-        args=new.args,
-        slot=slot_of(new.op, new.args),
-        version=new.version or terminals.next_version(session, new.terminal_id),
-        command_class=command_class,
-        stage=new.stage,
-        reason=new.reason,
-        decision_id=new.decision_id,
-        requested_by=new.requested_by,
-        issued_at=now,
-        expires_at=now + clock.lived(CUT_VALID_S) if is_cut else None,
-        due_at=now,
-    )
-    session.add(command)
-    session.flush()
-    return command
+    command_id = new_id()
+    ended = session.execute(
+        _ADD,
+        {
+            "id": command_id,
+            "terminal_id": new.terminal_id,
+            "supply_point_id": new.supply_point_id,
+            "op": new.op,
+            "args": json.dumps(new.args),
+            "slot": slot_of(new.op, new.args),
+            "version": new.version or terminals.next_version(session, new.terminal_id),
+            "command_class": command_class,
+            "stage": new.stage,
+            "reason": new.reason,
+            "decision_id": new.decision_id,
+            "requested_by": new.requested_by,
+            "state": CommandState.WAITING,
+            "expires_at": now + clock.lived(CUT_VALID_S) if is_cut else None,
+            "in_doubt": sorted(IN_DOUBT),
+            "now": now,
+        },
+    ).all()
+    for row in ended:
+        session.execute(_ADD_STEP, {"id": new_id(), "command_id": row.id, "step": row.state, "at": now})
+    return command_id
 
 
 def call_back_cuts(session: Session, supply_point_id: UUID, *, because: str, now: datetime) -> list[UUID]:

@@ -14,13 +14,11 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.database import Base, sqlstate
-from app.http.models import IdempotencyKey
+from app.database import sqlstate
 from app.http.policies import CurrentPerson, Person
 from app.http.refusals import FirstRequestStillRunning, IdempotencyKeyReused, IdempotencyKeyUnusable
 
@@ -28,7 +26,14 @@ REPLAYED_HEADER = "Idempotent-Replayed"
 
 _LOCK_TIMEOUT = "55P03"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,200}")
-_KEYS = Base.metadata.tables[IdempotencyKey.__tablename__]
+
+_TAKE = text("""
+    INSERT INTO idempotency_keys (scope, key, request_hash, created_by)
+    VALUES (:scope, :key, :request_hash, :created_by)
+        ON CONFLICT DO NOTHING RETURNING true
+""")
+_KEEP = text("UPDATE idempotency_keys SET status = :status, body = :body WHERE scope = :scope AND key = :key")
+_STORED = text("SELECT request_hash, status, body FROM idempotency_keys WHERE scope = :scope AND key = :key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +92,7 @@ def once(session: Session, *, request: KeyedRequest, effect: Callable[[], tuple[
     status, answer = effect()
     body = answer.model_dump_json(by_alias=True).encode()
     session.flush()
-    session.execute(
-        update(_KEYS)
-        .where(_KEYS.c.scope == request.scope, _KEYS.c.key == request.key)
-        .values(status=status, body=body)
-    )
+    session.execute(_KEEP, {"scope": request.scope, "key": request.key, "status": status, "body": body})
     return Response(body, status_code=status, media_type="application/json")
 
 
@@ -102,9 +103,8 @@ def _is_first(session: Session, *, request: KeyedRequest) -> bool:
         "request_hash": request.body_hash,
         "created_by": request.person.id,
     }
-    statement = insert(_KEYS).values(row).on_conflict_do_nothing().returning(_KEYS.c.key)
     try:
-        return session.execute(statement).first() is not None
+        return session.execute(_TAKE, row).first() is not None
     except OperationalError as error:
         if sqlstate(error) != _LOCK_TIMEOUT:
             raise
@@ -115,11 +115,7 @@ def _is_first(session: Session, *, request: KeyedRequest) -> bool:
 
 
 def _replay(session: Session, *, request: KeyedRequest) -> Response:
-    stored = session.execute(
-        select(_KEYS.c.request_hash, _KEYS.c.status, _KEYS.c.body).where(
-            _KEYS.c.scope == request.scope, _KEYS.c.key == request.key
-        )
-    ).one()
+    stored = session.execute(_STORED, {"scope": request.scope, "key": request.key}).one()
     if stored.request_hash != request.body_hash:
         raise IdempotencyKeyReused(
             "this Idempotency-Key came with another request body before",

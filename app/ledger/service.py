@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from sqlalchemy import text
@@ -12,26 +13,29 @@ from app.database import new_id
 from app.ledger.models import LedgerAccount
 from app.ledger.rules import CHART, AccountKind, Line, Overdrawn, Posting, check
 
-_MOVE = text("""
-    UPDATE ledger_accounts AS account
-       SET balance = account.balance + moved.change, version = account.version + 1
-      FROM unnest(CAST(:ids AS uuid[]), CAST(:changes AS bigint[])) AS moved (id, change)
-     WHERE account.id = moved.id
-       AND (account.floor IS NULL OR account.balance + moved.change >= account.floor)
-    RETURNING account.id, account.balance, account.version
-""")
-
-_ADD_TRANSACTIONS = text("""
-    INSERT INTO ledger_transactions (id, book, kind, business_key, effective_at, recorded_at, actor_id, reverses_id)
-    SELECT id, book, kind, business_key, :effective_at, :recorded_at, CAST(:actor_id AS uuid), reverses_id
-      FROM unnest(CAST(:ids AS uuid[]), CAST(:books AS text[]), CAST(:kinds AS text[]), CAST(:keys AS text[]),
-                  CAST(:reverses AS uuid[])) AS t (id, book, kind, business_key, reverses_id)
-""")
-
-_ADD_ENTRIES = text("""
-    INSERT INTO ledger_entries (transaction_id, line, account_id, amount, balance_after, account_version)
-    SELECT * FROM unnest(CAST(:transactions AS uuid[]), CAST(:lines AS smallint[]), CAST(:accounts AS uuid[]),
-                         CAST(:amounts AS bigint[]), CAST(:balances AS bigint[]), CAST(:versions AS bigint[]))
+# One statement for all that a sale posts: balances, transactions and entries, in one round trip.
+_POST = text("""
+    WITH moved AS (
+        UPDATE ledger_accounts AS account
+           SET balance = account.balance + change.amount, version = account.version + 1
+          FROM unnest(CAST(:kept AS uuid[]), CAST(:changes AS bigint[])) AS change (id, amount)
+         WHERE account.id = change.id
+           AND (account.floor IS NULL OR account.balance + change.amount >= account.floor)
+     RETURNING account.id, account.balance, account.version
+    ), posted AS (
+        INSERT INTO ledger_transactions
+               (id, book, kind, business_key, effective_at, recorded_at, actor_id, reverses_id)
+        SELECT id, book, kind, business_key, :effective_at, :recorded_at, CAST(:actor_id AS uuid), reverses_id
+          FROM unnest(CAST(:ids AS uuid[]), CAST(:books AS text[]), CAST(:kinds AS text[]), CAST(:keys AS text[]),
+                      CAST(:reverses AS uuid[])) AS t (id, book, kind, business_key, reverses_id)
+    ), entered AS (
+        INSERT INTO ledger_entries (transaction_id, line, account_id, amount, balance_after, account_version)
+        SELECT entry.transaction_id, entry.line, entry.account_id, entry.amount, moved.balance, moved.version
+          FROM unnest(CAST(:transactions AS uuid[]), CAST(:lines AS smallint[]), CAST(:accounts AS uuid[]),
+                      CAST(:amounts AS bigint[])) AS entry (transaction_id, line, account_id, amount)
+          LEFT JOIN moved ON moved.id = entry.account_id
+    )
+    SELECT id FROM moved
 """)
 
 
@@ -71,16 +75,18 @@ def post(
     """Post transactions for one supply point, whose lock the caller holds; returns their ids in order.
 
     Raises:
-        Overdrawn: a line would take a kept account below its floor; nothing is written.
+        Overdrawn: a line would take a kept account below its floor; the caller's transaction must not be committed.
         ValueError: a posting is not whole, or one account appears twice in the same call.
     """
     for posting in postings:
         check(posting)
-    moved = _move_balances(session, supply_point_id, [line for posting in postings for line in posting.lines])
     ids = [new_id() for _ in postings]
-    session.execute(
-        _ADD_TRANSACTIONS,
+    kept = _kept_lines(supply_point_id, [line for posting in postings for line in posting.lines])
+    moved = session.scalars(
+        _POST,
         {
+            "kept": list(kept),
+            "changes": [line.amount * CHART[line.kind].normal_side for line in kept.values()],
             "ids": ids,
             "books": [posting.book for posting in postings],
             "kinds": [posting.kind for posting in postings],
@@ -89,42 +95,27 @@ def post(
             "effective_at": effective_at or now,
             "recorded_at": now,
             "actor_id": actor_id,
+            **_entries(supply_point_id, ids, postings),
         },
-    )
-    _add_entries(session, supply_point_id, list(zip(ids, postings, strict=True)), moved)
+    ).all()
+    for missing in kept.keys() - set(moved):
+        raise Overdrawn(account=kept[missing].kind)
     return ids
 
 
-def _move_balances(session: Session, supply_point_id: UUID, lines: list[Line]) -> dict[UUID, tuple[int, int]]:
+def _kept_lines(supply_point_id: UUID, lines: list[Line]) -> dict[UUID, Line]:
+    """Return the lines of accounts that keep their balance, by account."""
     kept = {account_id(line.kind, supply_point_id): line for line in lines if CHART[line.kind].of_customer}
     if len(kept) != sum(CHART[line.kind].of_customer for line in lines):
         raise ValueError("one account appears twice; add its lines up before posting")
-    rows = session.execute(
-        _MOVE,
-        {
-            "ids": list(kept),
-            "changes": [line.amount * CHART[line.kind].normal_side for line in kept.values()],
-        },
-    ).all()
-    moved = {row.id: (row.balance, row.version) for row in rows}
-    for identity, line in kept.items():
-        if identity not in moved:
-            raise Overdrawn(account=line.kind)
-    return moved
+    return kept
 
 
-def _add_entries(
-    session: Session,
-    supply_point_id: UUID,
-    transactions: list[tuple[UUID, Posting]],
-    moved: dict[UUID, tuple[int, int]],
-) -> None:
+def _entries(supply_point_id: UUID, ids: list[UUID], postings: Sequence[Posting]) -> dict[str, list[Any]]:
     rows = [
-        (transaction_id, number, identity, line.amount, *moved.get(identity, (None, None)))
-        for transaction_id, posting in transactions
+        (transaction_id, number, account_id(line.kind, supply_point_id), line.amount)
+        for transaction_id, posting in zip(ids, postings, strict=True)
         for number, line in enumerate(posting.lines, start=1)
-        for identity in (account_id(line.kind, supply_point_id),)
     ]
-    names = ("transactions", "lines", "accounts", "amounts", "balances", "versions")
-    columns = zip(*rows, strict=True)
-    session.execute(_ADD_ENTRIES, {name: list(column) for name, column in zip(names, columns, strict=True)})
+    names = ("transactions", "lines", "accounts", "amounts")
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}

@@ -42,7 +42,8 @@ class Round:
     trip_in_flight: bool = False
     close_in_flight: bool = False
     tripped_by_service: bool = False
-    failed_at: datetime | None = None
+    trip_failed_at: datetime | None = None
+    close_failed_at: datetime | None = None
 
     @property
     def in_flight(self) -> bool:

@@ -41,7 +41,8 @@ _FACTS = text("""
                     ORDER BY version DESC LIMIT 1) AS latest ON true
               LEFT JOIN LATERAL (
                    SELECT * FROM commands WHERE terminal_id = terminal.id AND slot = 'round-' || fitted.round
-                      AND op = 'trip' ORDER BY version DESC LIMIT 1) AS trip ON true
+                      AND op = 'trip' AND (executed_at IS NOT NULL OR state IN ('operating', 'delaying', 'unknown'))
+                    ORDER BY version DESC LIMIT 1) AS trip ON true
              WHERE fitted.terminal_id = terminal.id) AS rounds,
            (SELECT jsonb_build_object('state', state, 'by_service', requested_by IS NULL, 'ended_at', ended_at)
               FROM commands WHERE terminal_id = terminal.id AND slot = 'limit'
@@ -176,7 +177,8 @@ def _round(fitted: dict[str, Any], relays: str) -> Round:
         trip_in_flight=unproved and fitted["op"] == "trip",
         close_in_flight=unproved and fitted["op"] == "close",
         tripped_by_service=fitted["trip_by_service"],
-        failed_at=_failed_at(fitted),
+        trip_failed_at=_failed_at(fitted) if fitted["op"] == "trip" else None,
+        close_failed_at=_failed_at(fitted) if fitted["op"] == "close" else None,
     )
 
 

@@ -62,6 +62,11 @@ def levels(facts: Facts) -> Levels:
     return Levels(notice=notice, warning=warning, limited=limited, trip=trip)
 
 
+def threatened(facts: Facts) -> bool:
+    """Whether the remaining allowance is at or below the trip threshold: 0 Wh left with a threshold of 0 is."""
+    return facts.remaining_wh <= levels(facts).trip
+
+
 def forecast_trip_at(facts: Facts, *, now: datetime) -> datetime | None:
     """Return when the allowance will reach the trip threshold at the recent load, or None without load.
 
@@ -97,7 +102,7 @@ def decide_stage(facts: Facts, *, now: datetime) -> StageDecision:
         stage=stage,
         because=because,
         held=held,
-        notice_due=_notice_due(facts, due=due, at=at, now=now),
+        notice_due=_notice_due(facts, due=due, now=now),
         trip_round=trip_round,
         look_again_at=_look_again_at(facts, due=due, now=now),
         look_again_at_wh=facts.paid_until_wh - at.of(softer_than_tripped[0]) if softer_than_tripped else None,
@@ -189,7 +194,7 @@ def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
     return []
 
 
-def _notice_due(facts: Facts, *, due: Stage, at: Levels, now: datetime) -> NoticeDue | None:
+def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
     if due < Stage.NOTICE:
         return None
     periods = facts.notice_periods
@@ -198,8 +203,8 @@ def _notice_due(facts: Facts, *, due: Stage, at: Levels, now: datetime) -> Notic
         earliest = now + timedelta(seconds=periods.written_s)
         return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=max(earliest, forecast))
     written_from = facts.written_notice.cut_from(period_s=periods.written_s)
-    threatened = facts.remaining_wh <= at.trip and not _never_cut(facts)
-    if threatened and facts.second_notice is None and written_from is not None:
+    cut_comes = threatened(facts) and not _never_cut(facts)
+    if cut_comes and facts.second_notice is None and written_from is not None:
         earliest = max(now, written_from - timedelta(seconds=periods.second_s))
         if now >= earliest and facts.control_mode is ControlMode.REMOTE:
             return NoticeDue(kind=NoticeKind.SECOND, cut_not_before=now + timedelta(seconds=periods.second_s))
@@ -215,7 +220,8 @@ def _next_round(facts: Facts, *, now: datetime) -> tuple[int | None, Reason | No
     """
     if any(one.in_flight for one in facts.rounds):
         return None, Reason("round_in_flight")
-    resting = [one.failed_at for one in facts.rounds if _rests(facts, one.failed_at, now=now) and one.failed_at]
+    failed = [one.trip_failed_at for one in facts.rounds if one.trip_failed_at is not None]
+    resting = [failed_at for failed_at in failed if _rests(facts, failed_at, now=now)]
     if resting:
         return None, Reason("retry_pause", until=(max(resting) + facts.retry_after).isoformat())
     closed = sorted((one for one in facts.rounds if one.relay == "1"), key=lambda one: (one.importance, one.round))
@@ -236,7 +242,8 @@ def _rests(facts: Facts, failed_at: datetime | None, *, now: datetime) -> bool:
 
 def _look_again_at(facts: Facts, *, due: Stage, now: datetime) -> datetime:
     moments = [now + LOOK_AGAIN]
-    failures = (facts.credit_failed_at, facts.limit_failed_at, *(one.failed_at for one in facts.rounds))
+    of_rounds = (moment for one in facts.rounds for moment in (one.trip_failed_at, one.close_failed_at))
+    failures = (facts.credit_failed_at, facts.limit_failed_at, *of_rounds)
     if any(_rests(facts, failed_at, now=now) for failed_at in failures):
         moments.append(now + facts.retry_after)
     if due is Stage.TRIPPED:
@@ -265,7 +272,7 @@ def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tu
         return obstacles(facts, levels(facts), cut=cut, now=now)
     found = [reason for reason in _never_cut(facts) if cut is not Cut.GUARANTEE_OFF or reason.code != "guaranteed"]
     found += _unsure(facts, now=now)
-    lets_trip = facts.control_mode is ControlMode.LOCAL and facts.remaining_wh <= levels(facts).trip
+    lets_trip = facts.control_mode is ControlMode.LOCAL and threatened(facts)
     if cut is Cut.TRIP or (lets_trip and cut in (Cut.CONTROL, Cut.GUARANTEE_OFF)):
         found += _notice_wanting(facts, cut=Cut.TRIP, now=now)
     return tuple(found)
@@ -299,7 +306,7 @@ def steps(decision: StageDecision, facts: Facts, *, now: datetime) -> tuple[Step
             if one.tripped_by_service
             and (one.relay == "0" or one.trip_in_flight)
             and not one.close_in_flight
-            and not _rests(facts, one.failed_at, now=now)
+            and not _rests(facts, one.close_failed_at, now=now)
         ]
     return tuple(wanted)
 

@@ -25,7 +25,7 @@ from app.load_control.facts import Cut, Facts, Stage
 from app.load_control.models import ControlState, StageDecisionRecord
 from app.load_control.queries import Picture
 from app.load_control.reasons import Reason
-from app.load_control.rules import StageDecision, decide_stage, steps, why_not_cut
+from app.load_control.rules import StageDecision, decide_stage, steps, threatened, why_not_cut
 from app.notices import service as notices
 from app.notices.rules import CUT_NOTICES, NoticeKind, word
 
@@ -247,6 +247,9 @@ def _act(
     softened_by_purchase = decision.stage is Stage.NORMAL and facts.stage > Stage.NORMAL
     if softened_by_purchase:
         notices.withdraw(session, picture.supply_point_id, because="the allowance is above its thresholds", now=now)
+    elif facts.second_notice is not None and not threatened(facts):
+        # It spoke of the cut that a purchase has averted; the next one is announced anew, with its own time.
+        notices.withdraw_second(session, picture.supply_point_id, because="a purchase was booked", now=now)
 
 
 def _on_its_way(facts: Facts) -> bool:

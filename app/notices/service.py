@@ -120,6 +120,20 @@ def withdraw(session: Session, supply_point_id: UUID, *, because: str, now: date
     )
 
 
+def withdraw_second(session: Session, supply_point_id: UUID, *, because: str, now: datetime) -> None:
+    """Take back the standing second notice; the written one goes on."""
+    session.execute(
+        update(Notice)
+        .where(
+            Notice.supply_point_id == supply_point_id,
+            Notice.kind == NoticeKind.SECOND,
+            Notice.withdrawn_at.is_(None),
+        )
+        .values(withdrawn_at=now, withdrawn_because=because),
+        execution_options={"synchronize_session": False},
+    )
+
+
 def withdraw_unserved(session: Session, *, command_id: UUID, because: str, now: datetime) -> None:
     """Take back the notice that a called-back warning was to carry, so that a new one can be given."""
     session.execute(

@@ -4,11 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
+from sqlalchemy.orm import Session
 
+from app.database import in_transaction
 from app.http.idempotency import Keyed, once
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
-from app.http.transaction import AppSettings, Db, Now
+from app.http.transaction import AppSettings, Database, Db, Now
 from app.load_control.service import Pace
 from app.purchases import queries, service
 from app.purchases.schemas import PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut
@@ -35,7 +37,7 @@ def quote_purchase(wanted: PurchaseRequest, session: Db, now: Now) -> QuoteOut:
     dependencies=[allow(Role.CASHIER)],
 )
 def create_purchase(
-    wanted: PurchaseRequest, session: Db, now: Now, settings: AppSettings, request: Keyed
+    wanted: PurchaseRequest, database: Database, now: Now, settings: AppSettings, request: Keyed
 ) -> Response:
     """Old debt is paid first, the rest becomes energy at the price in force, and the terminal is told at once.
 
@@ -44,11 +46,15 @@ def create_purchase(
     """
     pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
     sale = service.Sale(contract_no=wanted.contract_no, paid_fen=wanted.paid_fen, cashier_id=request.person.id)
-    return once(
-        session,
-        request=request,
-        effect=lambda: (201, PurchaseOut.of_sale(service.sell_energy(session, sale, pace=pace, now=now))),
-    )
+
+    def sell(session: Session) -> Response:
+        return once(
+            session,
+            request=request,
+            effect=lambda: (201, PurchaseOut.of_sale(service.sell_energy(session, sale, pace=pace, now=now))),
+        )
+
+    return in_transaction(database, sell)
 
 
 @router.get("", summary="List purchases", dependencies=[signed_in()])

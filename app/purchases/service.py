@@ -198,5 +198,4 @@ def _credit(
         reason=f"purchase of {priced.energy_wh // 1000:,} kWh",
         version=counted.version,
     )
-    commands.make_way(session, known.terminal_id, "credit", now=now)
-    return commands.add(session, new, clock=pace.clock, now=now).id
+    return commands.add(session, new, clock=pace.clock, now=now)

@@ -85,9 +85,13 @@ class Ingest:
         while not (self._stopping.is_set() and self._frames.empty()):
             frames = self._gather()
             WAITING.set(self._frames.qsize())
-            if frames:
-                self._record(frames)
-            self._pay_receipts()
+            try:
+                if frames:
+                    self._record(frames)
+                self._pay_receipts()
+            except Exception:
+                # The thread must outlive whatever this was: without receipts the terminals send it all again.
+                log.exception("a batch was given up", messages=len(frames))
 
     def _gather(self) -> list[Frame]:
         try:

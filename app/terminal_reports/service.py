@@ -31,8 +31,11 @@ _ADD_REPORTS = text("""
     SELECT terminal_id, spool_id, seq, at, :now, backfilled, supplied_wh, active_power_w, CAST(payload AS jsonb)
       FROM unnest(CAST(:terminals AS text[]), CAST(:spools AS uuid[]), CAST(:seqs AS bigint[]),
                   CAST(:ats AS timestamptz[]), CAST(:backfilled AS boolean[]), CAST(:supplied AS bigint[]),
-                  CAST(:powers AS bigint[]), CAST(:payloads AS text[]))
+                  CAST(:powers AS bigint[]), string_to_array(:payloads, E'\\n'))
         AS told (terminal_id, spool_id, seq, at, backfilled, supplied_wh, active_power_w, payload)
+     -- The primary key holds `at`, as partitions want it; a number is stored once whatever time it comes with.
+     WHERE NOT EXISTS (SELECT FROM terminal_spools AS spool WHERE spool.terminal_id = told.terminal_id
+                          AND spool.spool_id = told.spool_id AND spool.stored @> told.seq)
     ON CONFLICT DO NOTHING
 """)
 
@@ -151,7 +154,8 @@ def _note_presence(
 def _add_reports(session: Session, reports: list[ReportRow], *, now: datetime) -> None:
     if not reports:
         return
-    columns = list(zip(*reports, strict=True))
+    once = {(row.terminal_id, row.spool_id, row.seq): row for row in reversed(reports)}
+    columns = list(zip(*once.values(), strict=True))
     session.execute(
         _ADD_REPORTS,
         {
@@ -162,7 +166,9 @@ def _add_reports(session: Session, reports: list[ReportRow], *, now: datetime) -
             "backfilled": list(columns[4]),
             "supplied": list(columns[6]),
             "powers": list(columns[7]),
-            "payloads": list(columns[9]),
+            # One text: to escape a thousand documents for an array literal would cost more than all the rest. JSON
+            # text as we write it has no line break.
+            "payloads": "\n".join(columns[9]),
             "now": now,
         },
     )
@@ -223,7 +229,7 @@ def _follow_up(
         ],
         now=now,
     )
-    evidence = _evidence(batch, seen, set(waiting) | answered, births=births, now=now)
+    evidence = _evidence(session, batch, seen, set(waiting) | answered, births=births, now=now)
     changed += commands.weigh(session, evidence, clock=pace.clock, now=now)
     shown = [one.command_id for one in changed if one.op is Op.WARN and one.state is CommandState.EXECUTED]
     served = notices.mark_shown(session, shown, now=now) if shown else []
@@ -255,12 +261,15 @@ def _points_of(session: Session, terminal_ids: set[str]) -> list[UUID]:
 
 
 def _evidence(
-    batch: Batch, seen: dict[str, Seen], concerned: set[str], *, births: set[str], now: datetime
+    session: Session, batch: Batch, seen: dict[str, Seen], concerned: set[str], *, births: set[str], now: datetime
 ) -> dict[str, Evidence]:
+    # A report that was sent again late tells of a time before what it would be held against.
+    reported = {name: row for name, row in newest(batch.reports).items() if name in concerned}
+    newest_told = presence.told_at(session, reported)
     found = {
-        name: Evidence(at=now, state=row.state, active_power_w=row.active_power_w)
-        for name, row in newest(batch.reports).items()
-        if name in concerned
+        name: Evidence(at=now, state=row.state, active_power_w=row.active_power_w, live=False)
+        for name, row in reported.items()
+        if row.at >= newest_told.get(name, row.at)
     }
     for name, told in seen.items():
         if name in concerned:

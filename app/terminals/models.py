@@ -65,6 +65,7 @@ class TerminalLive(Base):
     challenge: Mapped[str | None] = mapped_column(String(64))
     commandable: Mapped[bool] = mapped_column(default=False)
     uptime_s: Mapped[int | None] = mapped_column(BigInteger)
+    uptime_at: Mapped[datetime | None]
     seen_at: Mapped[datetime | None]
     spool_id: Mapped[UUID | None]
     supplied_wh: Mapped[Wh | None]

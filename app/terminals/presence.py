@@ -44,13 +44,15 @@ class Counter:
 
 _TOLD = text("""
     UPDATE terminal_live AS live
-       SET online = true, session = told.session, uptime_s = told.uptime_s, clock = told.clock, state = told.state,
+       SET online = true, session = told.session, uptime_s = told.uptime_s, uptime_at = :now,
+           clock = told.clock, state = told.state,
            state_at = :now, seen_at = :now, told_at = told.told_at,
            active_power_w = coalesce(told.active_power_w, live.active_power_w),
            power_at = CASE WHEN told.active_power_w IS NULL THEN live.power_at ELSE :now END,
            boot = coalesce(told.boot, live.boot), firmware = coalesce(told.firmware, live.firmware),
            challenge = coalesce(told.challenge, live.challenge),
-           commandable = told.challenge IS NULL AND (live.commandable OR told.echo = live.challenge)
+           commandable = told.challenge IS NULL
+                         AND (live.commandable OR coalesce(told.echo = live.challenge, false))
       FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS told (
            terminal_id text, session text, uptime_s bigint, clock text, state jsonb, told_at timestamptz,
            active_power_w bigint, echo text, boot bigint, firmware text, challenge text)
@@ -101,6 +103,16 @@ def challenges(session: Session) -> dict[str, str]:
         )
     )
     return {row.terminal_id: row.challenge for row in rows}
+
+
+def told_at(session: Session, terminal_ids: Iterable[str]) -> dict[str, datetime]:
+    """Return the terminal's own time of the newest thing that each of these has told."""
+    rows = session.execute(
+        select(TerminalLive.terminal_id, TerminalLive.told_at).where(
+            TerminalLive.terminal_id.in_(list(terminal_ids)), TerminalLive.told_at.is_not(None)
+        )
+    )
+    return {row.terminal_id: row.told_at for row in rows}
 
 
 def note_told(session: Session, told: Collection[Told], *, challenges: dict[str, str], now: datetime) -> None:

@@ -599,6 +599,7 @@ def upgrade() -> None:
         sa.Column("challenge", sa.String(length=64), nullable=True),
         sa.Column("commandable", sa.Boolean(), nullable=False),
         sa.Column("uptime_s", sa.BigInteger(), nullable=True),
+        sa.Column("uptime_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("spool_id", sa.Uuid(), nullable=True),
         sa.Column("supplied_wh", sa.BigInteger(), nullable=True),

@@ -86,10 +86,11 @@ class Factory:
         self.prove()
 
     def prove(self) -> None:
-        """The terminal's state is weighed as evidence."""
+        """The terminal tells its state, which is weighed as evidence."""
+        self.at((self.now - START) / HOUR)
+        shown = Evidence(at=self.now, state=self.state, active_power_w=self.power_w)
         with transaction(self.database.engine) as session:
-            presence_state = Evidence(at=self.now, state=self.state, active_power_w=self.power_w)
-            commands.weigh(session, {TERMINAL: presence_state}, clock=PACE.clock, now=self.now)
+            commands.weigh(session, {TERMINAL: shown}, clock=PACE.clock, now=self.now)
 
     def answer(self, command: Command, *steps: AckStep, code: str | None = None, **detail: Any) -> None:
         with transaction(self.database.engine) as session:
@@ -166,8 +167,15 @@ class Factory:
         return self.order(Op.TRIP, {"round": round_no, "alarm_delay_min": 0, "limit_min": 0}, by_person=by_person)
 
     def bring_to(self, command: Command, state: CommandState) -> None:
+        """Have the command come as far as this, and end there if that is an end."""
+        if state in (CommandState.EXECUTED, CommandState.REFUSED):
+            self.answer(command, AckStep(state), code="HARDWARE" if state == CommandState.REFUSED else None)
+            return
         with transaction(self.database.engine) as session:
-            session.get_one(Command, command.id).state = state
+            row = session.get_one(Command, command.id)
+            if state in (CommandState.EXPIRED, CommandState.UNKNOWN):
+                commands.end(session, row, state, outcome="test", now=self.now)
+            row.state = state
 
 
 def a_factory(database: Database, *, bought: bool = True, **terms: Any) -> Factory:
@@ -266,20 +274,21 @@ def test_at_the_limit_threshold_the_contract_limit_is_ordered_once(factory: Fact
 
 def test_a_limit_waits_for_the_proof_that_the_written_notice_arrived(factory: Factory) -> None:
     factory.at(LIMITED_H)
-    for _ in range(2):
+    for code in ("no_notice", "notice_not_served", "notice_not_served"):
         decision = factory.reassess()
-        assert (decision.stage.word, [one.code for one in decision.held]) == ("warning", ["notice_not_served"])
+        assert (decision.stage.word, [one.code for one in decision.held]) == ("warning", [code])
     assert (factory.told(), factory.open("limit")) == (["written"], [])
     factory.show()
     assert factory.reassess().stage.word == "limited"
     assert len(factory.open("limit")) == 1
 
 
-def test_a_limit_that_was_called_back_is_ordered_again(factory: Factory) -> None:
+def test_a_limit_that_ran_out_is_ordered_again(factory: Factory) -> None:
     factory.at(LIMITED_H).reassess()
     factory.show()
     factory.reassess()
     factory.bring_to(factory.open("limit")[0], CommandState.EXPIRED)
+    factory.now += PACE.retry_after
     factory.reassess(times=2)
     assert [one.state for one in factory.commands("limit")] == ["expired", "waiting"]
 
@@ -345,6 +354,7 @@ def test_the_series_stops_where_only_the_safe_load_is_left(factory: Factory) -> 
 def test_a_trip_that_ran_out_is_decided_anew(factory: Factory) -> None:
     tripping(factory)
     factory.bring_to(factory.open("trip")[0], CommandState.EXPIRED)
+    factory.now += PACE.retry_after
     factory.reassess(times=2)
     assert [one.state for one in factory.commands("trip")] == ["expired", "waiting"]
 
@@ -640,7 +650,7 @@ def test_every_decision_is_recorded_with_its_reasons_and_facts_and_only_news_is(
     ]
     (trip,) = factory.commands("trip")
     assert trip.decision_id == factory.decisions()[-1].id
-    assert trip.reason == "0 kWh left, at or below the trip threshold of 0 kWh."
+    assert trip.reason == "-250 kWh left, at or below the trip threshold of 0 kWh."
 
 
 def test_notices_are_withdrawn_when_the_stage_is_normal_again(factory: Factory) -> None:

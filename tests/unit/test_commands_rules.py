@@ -15,6 +15,7 @@ from app.commands.rules import (
     IN_DOUBT,
     OPEN,
     PASSING_REFUSALS,
+    PROVABLE,
     RECALLABLE,
     AckStep,
     CommandClass,
@@ -276,6 +277,10 @@ def test_a_state_shows_an_effect_or_its_absence(op: Op) -> None:
     shown, absent = SHOWN[op]
     assert effect_shows(op, shown, STATE) is True
     assert effect_shows(op, absent, STATE) is False
+
+
+def test_what_a_state_can_show_can_be_proved_and_the_rest_is_over_once_carried_out() -> None:
+    assert set(SHOWN) == PROVABLE
 
 
 @pytest.mark.parametrize("op", [Op.WARN, Op.CONFIGURE])

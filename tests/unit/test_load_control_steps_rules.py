@@ -111,6 +111,8 @@ def test_a_limit_waits_for_no_period(_code: str, fact: dict[str, Any]) -> None:
         (Cut.LIMIT, Stage.WARNING, 10_001, False),
         (Cut.LIMIT, Stage.WARNING, 10_000, True),
         (Cut.LIMIT, Stage.NORMAL, 60_000, False),
+        (Cut.LIMIT, Stage.LIMITED, 20_000, True),  # without a purchase a limit stays, and may be set again
+        (Cut.TRIP, Stage.TRIPPED, 1, False),  # a trip that stands is kept, and none is added
     ],
 )
 def test_an_automatic_cut_needs_its_threshold(cut: Cut, stage: Stage, remaining_kwh: int, *, reached: bool) -> None:
@@ -190,6 +192,20 @@ def with_round_2(**changes: Any) -> dict[str, Any]:
 
 
 TRIPPED_BY_US = with_round_2(relay="0", tripped_by_service=True)
+LATELY = NOW - READY.retry_after + timedelta(milliseconds=1)
+BEFORE = NOW - READY.retry_after
+UNDELIVERED = {"credit_undelivered": True, "order_no": 7, "terminal_paid_until_wh": 60_000 * KWH}
+CREDIT_7 = Step(
+    op="credit",
+    args={
+        "order_no": 7,
+        "mode": "append",
+        "value_wh": 40_000 * KWH,
+        "paid_until_wh": 100_000 * KWH,
+        "alarm_wh": 30_000 * KWH,
+        "trip_wh": 0,
+    },
+)
 STEPS: list[tuple[str, Stage, int | None, dict[str, Any], tuple[Step, ...]]] = [
     ("limited without a limit", Stage.LIMITED, None, {}, (LIMIT_300_KW,)),
     ("limited with its limit", Stage.LIMITED, None, LIMITED_BY_US, ()),
@@ -225,6 +241,29 @@ STEPS: list[tuple[str, Stage, int | None, dict[str, Any], tuple[Step, ...]]] = [
     ),
     ("normal and closed again", Stage.NORMAL, None, with_round_2(tripped_by_service=True), ()),
     ("normal and not fitted", Stage.NORMAL, None, with_round_2(relay="-", tripped_by_service=True), ()),
+    ("limited just after its limit failed", Stage.LIMITED, None, {"limit_failed_at": LATELY}, ()),
+    ("limited some time after its limit failed", Stage.LIMITED, None, {"limit_failed_at": BEFORE}, (LIMIT_300_KW,)),
+    (
+        "normal just after a close failed",
+        Stage.NORMAL,
+        None,
+        with_round_2(relay="0", tripped_by_service=True, failed_at=LATELY),
+        (),
+    ),
+    (
+        "normal some time after a close failed",
+        Stage.NORMAL,
+        None,
+        with_round_2(relay="0", tripped_by_service=True, failed_at=BEFORE),
+        (ALLOW_2,),
+    ),
+    ("a credit that did not arrive", Stage.NORMAL, None, UNDELIVERED, (CREDIT_7,)),
+    ("a credit on its way", Stage.NORMAL, None, {**UNDELIVERED, "credit_in_flight": True}, ()),
+    ("a credit that just failed", Stage.NORMAL, None, {**UNDELIVERED, "credit_failed_at": LATELY}, ()),
+    ("a credit that failed before", Stage.NORMAL, None, {**UNDELIVERED, "credit_failed_at": BEFORE}, (CREDIT_7,)),
+    ("a credit under local control", Stage.NORMAL, None, {**UNDELIVERED, **LOCAL}, (CREDIT_7,)),
+    ("a credit that arrived", Stage.NORMAL, None, {**UNDELIVERED, "credit_undelivered": False}, ()),
+    ("no purchase on this terminal", Stage.NORMAL, None, {**UNDELIVERED, "order_no": 0, "started": False}, ()),
     ("limited under local control", Stage.LIMITED, None, LOCAL, ()),
     ("normal under local control", Stage.NORMAL, None, {**LOCAL, **LIMITED_BY_US, **TRIPPED_BY_US}, ()),
 ]
@@ -234,10 +273,10 @@ STEPS: list[tuple[str, Stage, int | None, dict[str, Any], tuple[Step, ...]]] = [
 def test_a_decision_asks_for_what_is_not_so_yet_and_nothing_more(
     _what: str, stage: Stage, trip_round: int | None, facts: dict[str, Any], expected: tuple[Step, ...]
 ) -> None:
-    assert steps(a_decision(stage, trip_round=trip_round), replace(READY, **facts)) == expected
+    assert steps(a_decision(stage, trip_round=trip_round), replace(READY, **facts), now=NOW) == expected
 
 
-@pytest.mark.parametrize("step", [LIMIT_300_KW, LIFT, ALLOW_2, TRIP_2], ids=lambda step: step.op)
+@pytest.mark.parametrize("step", [LIMIT_300_KW, LIFT, ALLOW_2, TRIP_2, CREDIT_7], ids=lambda step: step.op)
 def test_every_step_is_a_command_of_the_protocol(step: Step) -> None:
     args = json.dumps(step.args)
     assert ARGS_MODELS[Op(step.op)].model_validate_json(args).model_dump(exclude_unset=True) == step.args
@@ -247,7 +286,7 @@ def test_every_step_is_a_command_of_the_protocol(step: Step) -> None:
 def test_what_takes_supply_away_is_sent_as_a_cut(limit_w: int | None) -> None:
     classes = {step.op: class_of(CommandOp(step.op), step.args, limit_w=limit_w) for step in (LIMIT_300_KW, TRIP_2)}
     assert set(classes.values()) == {CommandClass.CUT}
-    back = [class_of(CommandOp(step.op), step.args, limit_w=300_000) for step in (LIFT, ALLOW_2)]
+    back = [class_of(CommandOp(step.op), step.args, limit_w=300_000) for step in (LIFT, ALLOW_2, CREDIT_7)]
     assert set(back) == {CommandClass.RESTORE}
 
 
@@ -280,7 +319,7 @@ def test_below_the_stage_of_a_cut_only_supply_is_given_back(
         guaranteed=so[2],
         rounds=tuple(rounds),
     )
-    asked = steps(a_decision(stage), facts)
+    asked = steps(a_decision(stage), facts, now=NOW)
     cuts = [step for step in asked if class_of(CommandOp(step.op), step.args, limit_w=limit_w) is CommandClass.CUT]
     assert len(cuts) <= (stage >= Stage.LIMITED and not facts.guaranteed)
     assert not [step for step in asked if step.op == "trip"]

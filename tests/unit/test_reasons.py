@@ -15,6 +15,7 @@ FACTS: dict[str, dict[str, int | str]] = {
     "threshold_not_reached": {"remaining_wh": 20_000_000},
     "notice_period": {"until": "2026-03-04T08:00:00+00:00"},
     "second_notice_period": {"until": "2026-03-04T08:30:00+00:00"},
+    "retry_pause": {"until": "2026-03-04T08:32:00+00:00"},
     "round_pause": {"until": "2026-03-04T08:31:00+00:00"},
     "safe_load_kept": {"active_power_w": 38_000, "safe_load_w": 40_000},
 }
