@@ -1,6 +1,6 @@
 """Money, energy, power and prices: integers with a unit, Decimal for prices, and the named roundings."""
 
-from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 
 FEN_PER_YUAN = 100
 WH_PER_KWH = 1000
@@ -10,7 +10,8 @@ SECONDS_PER_HOUR = 3600
 #: The largest integer that a database column (BIGINT) can hold.
 MAX_BIGINT = 2**63 - 1
 
-EXACT = Context(prec=38, traps=[DivisionByZero, InvalidOperation, Overflow])
+_CAREFUL = Context(prec=38, traps=[DivisionByZero, InvalidOperation, Overflow])
+_EXACT = Context(prec=38, traps=[DivisionByZero, Inexact, InvalidOperation, Overflow])
 
 
 def yuan_to_fen(amount_yuan: Decimal) -> int:
@@ -23,10 +24,7 @@ def yuan_to_fen(amount_yuan: Decimal) -> int:
     """
     if not amount_yuan.is_finite():
         raise ValueError("the amount must be a number")
-    fen = EXACT.multiply(amount_yuan, Decimal(FEN_PER_YUAN))
-    if fen != fen.to_integral_value():
-        raise ValueError("the amount must have at most two decimals (yuan and fen)")
-    return int(fen)
+    return _whole(amount_yuan, 2, refusal="the amount must have at most two decimals (yuan and fen)")
 
 
 def fen_to_yuan(amount_fen: int) -> Decimal:
@@ -46,17 +44,24 @@ def price_nfen_per_wh(price_yuan_per_kwh: Decimal) -> int:
     is still a whole number.
 
     Raises:
-        ValueError: the price has more than eight decimals.
+        ValueError: the price has more than eight decimals or is not finite.
     """
-    scaled = EXACT.multiply(price_yuan_per_kwh, Decimal(100_000_000))
-    if scaled != scaled.to_integral_value():
-        raise ValueError("a price has at most eight decimals")
-    return int(scaled)
+    if not price_yuan_per_kwh.is_finite():
+        raise ValueError("the price must be a number")
+    return _whole(price_yuan_per_kwh, 8, refusal="a price has at most eight decimals")
+
+
+def _whole(number: Decimal, decimals: int, *, refusal: str) -> int:
+    """Shift the point so many places to the right; what is left behind it, however little, is refused."""
+    try:
+        return int(_EXACT.to_integral_exact(_EXACT.scaleb(number, decimals)))
+    except Inexact:
+        raise ValueError(refusal) from None
 
 
 def half_up_to_fen(amount_fen: Decimal) -> int:
     """Round a bill line to whole fen, half away from zero: 373496.5 → 373497."""
-    return int(amount_fen.quantize(Decimal(1), rounding=ROUND_HALF_UP, context=EXACT))
+    return int(amount_fen.quantize(Decimal(1), rounding=ROUND_HALF_UP, context=_CAREFUL))
 
 
 def floor_to_wh(energy_wh: Decimal) -> int:

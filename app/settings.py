@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.clock import Clock
@@ -53,10 +53,10 @@ class Settings(BaseSettings):
         description="how often terminals report, in contract seconds; staleness is judged by it",
     )
     clock_factor: int = Field(default=1, ge=1, le=100_000, description="how fast the clock runs; 1 in production")
-    clock_started_at: datetime = Field(
+    clock_started_at: AwareDatetime = Field(
         default=datetime(2000, 1, 1, tzinfo=UTC), description="machine time at which the fast clock started"
     )
-    clock_shown_at: datetime = Field(
+    clock_shown_at: AwareDatetime = Field(
         default=datetime(2000, 1, 1, tzinfo=UTC), description="what the fast clock showed at that moment"
     )
 

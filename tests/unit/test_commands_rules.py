@@ -442,6 +442,11 @@ def test_a_command_in_doubt_has_failed_once_its_time_is_over_and_not_before(late
     assert proof(pending, evidence()) is expected
 
 
+def test_a_report_that_may_have_been_sent_again_late_fails_nothing_by_its_time() -> None:
+    pending = a_pending(args=not_shown(Op.TRIP), state=CommandState.UNKNOWN, doubt_ends_at=NOW - timedelta(hours=1))
+    assert proof(pending, evidence(live=False)) is Proof.NOTHING
+
+
 @pytest.mark.parametrize("state", sorted(RECALLABLE))
 @pytest.mark.parametrize("op", list(Op))
 def test_a_command_that_nothing_was_sent_of_never_fails(op: Op, state: CommandState) -> None:

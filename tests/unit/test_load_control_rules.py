@@ -20,6 +20,7 @@ from app.load_control.rules import (
     forecast_trip_at,
     levels,
     obstacles,
+    threatened,
 )
 from app.notices.rules import NoticeKind
 
@@ -198,6 +199,11 @@ def test_a_written_notice_has_time_to_run_before_the_trip_at_the_recent_load(fac
     at = levels(facts)
     needed_s = facts.notice_periods.written_s + facts.notice_periods.second_s
     assert (at.notice - at.trip + 1) * 3600 > max(facts.recent_load_w, 0) * needed_s - 3600
+
+
+@pytest.mark.parametrize(("remaining_kwh", "is_threatened"), [(1, False), (0, True), (-1, True)])
+def test_a_cut_threatens_at_and_below_the_trip_threshold(remaining_kwh: int, *, is_threatened: bool) -> None:
+    assert threatened(with_left(remaining_kwh)) is is_threatened
 
 
 @pytest.mark.parametrize(
@@ -487,15 +493,20 @@ RETRY = READY.retry_after
         ([NOW - 2 * RETRY, NOW - RETRY], None),
     ],
 )
-def test_after_a_command_of_any_round_came_to_nothing_the_next_try_waits(
+def test_after_a_trip_of_any_round_came_to_nothing_the_next_try_waits(
     failures: list[datetime], until: datetime | None
 ) -> None:
     failed = zip(ROUNDS, failures, strict=False)
-    rounds = (*(replace(one, failed_at=at) for one, at in failed), *ROUNDS[len(failures) :])
+    rounds = (*(replace(one, trip_failed_at=at) for one, at in failed), *ROUNDS[len(failures) :])
     decision = decided(with_left(0, rounds=rounds))
     assert decision.stage is Stage.TRIPPED
     assert decision.trip_round == (2 if until is None else None)
     assert decision.held == (() if until is None else (Reason("retry_pause", until=until.isoformat()),))
+
+
+def test_a_close_that_came_to_nothing_keeps_no_trip_waiting() -> None:
+    rounds = (replace(ROUNDS[0], close_failed_at=NOW), *ROUNDS[1:])
+    assert decided(with_left(0, rounds=rounds)).trip_round == 2
 
 
 @pytest.mark.parametrize(
@@ -503,7 +514,7 @@ def test_after_a_command_of_any_round_came_to_nothing_the_next_try_waits(
     [
         lambda at: {"credit_failed_at": at},
         lambda at: {"limit_failed_at": at},
-        lambda at: {"rounds": (ROUNDS[0], replace(ROUNDS[1], failed_at=at))},
+        lambda at: {"rounds": (ROUNDS[0], replace(ROUNDS[1], trip_failed_at=at))},
     ],
     ids=["credit", "limit", "round"],
 )
@@ -561,7 +572,7 @@ NEAR_A_TRIP = st.builds(
                 {"active_power_w": None},
                 {"last_trip_at": NOW - MINUTE},
                 {"last_trip_at": NOW},
-                {"rounds": (replace(ROUNDS[0], failed_at=NOW), *ROUNDS[1:])},
+                {"rounds": (replace(ROUNDS[0], trip_failed_at=NOW), *ROUNDS[1:])},
                 *(fact for _, fact in AGAINST_ANY_CUT),
                 *(fact for _, fact in AGAINST_A_TRIP),
             ]
@@ -699,6 +710,7 @@ HALF_HOUR = timedelta(minutes=30)
         ({"retry_after": timedelta(minutes=7)}, timedelta(minutes=7)),
         ({"second_notice": served(SECOND, served_at=NOW - timedelta(minutes=20))}, timedelta(minutes=10)),
         ({"second_notice": served(SECOND, cut_not_before=NOW + timedelta(minutes=5))}, timedelta(minutes=5)),
+        ({"second_notice": served(SECOND, cut_not_before=NOW)}, timedelta(minutes=50)),  # it has run out already
         ({"written_notice": served(WRITTEN, cut_not_before=NOW + timedelta(minutes=3))}, timedelta(minutes=3)),
         (
             {"written_notice": served(WRITTEN, served_at=NOW - timedelta(days=3) + timedelta(minutes=40))},
