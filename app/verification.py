@@ -174,7 +174,8 @@ INVARIANTS = (
         query="""
             SELECT purchase_no, terminal_id, order_no, before_no, last_order_no FROM (
                 SELECT purchase.purchase_no, purchase.terminal_id, purchase.order_no, terminal.last_order_no,
-                       lag(purchase.order_no) OVER (PARTITION BY purchase.terminal_id ORDER BY purchase.purchase_no) AS before_no
+                       lag(purchase.order_no) OVER (PARTITION BY purchase.terminal_id
+                                                      ORDER BY CAST(substring(purchase.purchase_no FROM 11) AS bigint)) AS before_no
                   FROM purchases AS purchase JOIN terminals AS terminal ON terminal.id = purchase.terminal_id) AS orders
              WHERE order_no <= before_no OR order_no > last_order_no
         """,

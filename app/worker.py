@@ -63,6 +63,7 @@ class Worker:
             signer=CommandSigner.from_file(settings.signing_key_file, key_id=settings.signing_key_id),
             publish=self._publish,
             reasons_against=self._reasons_against,
+            look_again=load_control.look_again,
         )
         self._stopping = threading.Event()
         self._threads = [

@@ -97,6 +97,9 @@ class Ground:
         path.write_text(json.dumps(fleet))
         with self._child("fleet", ["-m", "simulators", str(path), "--quiet"]) as child:
             yield child
+        # For each of thousands of subscriptions that end the broker looks through the others: a fresh one is ready.
+        self.broker.kill()
+        self.broker.start()
 
     def credential(self, customer: DemoCustomer) -> str:
         """Return the password of the customer's terminal."""

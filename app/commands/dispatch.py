@@ -1,7 +1,7 @@
 """Sends due commands: claim in one short transaction, publish outside any, record in another."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine, and_, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.clock import Clock, monotonic_s
@@ -46,6 +47,8 @@ class Publication(Protocol):
 Publish = Callable[[str, bytes], Publication]
 #: Names what forbids a cut now, with the supply point locked; empty when nothing does.
 ReasonsAgainst = Callable[[Session, Command, datetime], list[str]]
+#: Has control decide anew about supply points whose cut came to nothing.
+LookAgain = Callable[[Session, list[UUID], datetime], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,27 +72,45 @@ class Dispatcher:
         signer: CommandSigner,
         publish: Publish,
         reasons_against: ReasonsAgainst,
+        look_again: LookAgain = lambda _session, _supply_point_ids, _now: None,
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._signer = signer
         self._publish = publish
         self._reasons_against = reasons_against
+        self._look_again = look_again
         self._random = random.SystemRandom()
 
     def give_up(self) -> None:
         """End what nobody answers; to be called while the broker is away as well."""
-        in_transaction(self._engine, _give_up, clock=self._clock, now=self._clock.now())
+        in_transaction(self._engine, self._give_up)
 
     def run_once(self) -> int:
         """Send every due command once; returns how many steps the broker took."""
+        # What gives supply back goes first and waits for no cut; each cut goes as soon as it is claimed, since a
+        # nonce lives for seconds only, and one that cannot be claimed keeps nothing else from leaving.
+        sent = self._send(in_transaction(self._engine, self._claim_harmless))
+        for command_id in in_transaction(self._engine, _due_cuts, now=self._clock.now()):
+            try:
+                sent += self._send(in_transaction(self._engine, self._claim_cut, command_id))
+            except SQLAlchemyError:
+                log.exception("a cut could not be claimed; it stays due", command_id=str(command_id))
+        return sent
+
+    def _give_up(self, session: Session) -> None:
+        """Expire cuts whose time is over, and call unknown those that were operated and have not been answered."""
         now = self._clock.now()
-        outgoing = in_transaction(self._engine, self._claim_harmless)
-        for command_id in in_transaction(self._engine, _due_cuts, now=now):
-            outgoing += in_transaction(self._engine, self._claim_cut, command_id)
-        if not outgoing:
-            return 0
-        return self._send(outgoing)
+        given_up = _unanswered(session, clock=self._clock, now=now)
+        for command in given_up:
+            if command.state in RECALLABLE:
+                outcome = "it was not armed in time; nothing was cut"
+                service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
+            else:
+                outcome = "no answer in time: neither done nor not done, until the terminal shows"
+                service.end(session, command, CommandState.UNKNOWN, outcome=outcome, now=now)
+        if given_up:
+            self._look_again(session, [command.supply_point_id for command in given_up], now)
 
     def _claim_harmless(self, session: Session) -> list[Outgoing]:
         now = self._clock.now()
@@ -131,6 +152,7 @@ class Dispatcher:
             return []
         if against:
             service.end(session, command, CommandState.CANCELLED, outcome="; ".join(against), now=now)
+            self._look_again(session, [command.supply_point_id], now)
             return []
         live = session.get(TerminalLive, command.terminal_id)
         if live is None or not (live.online and live.commandable):
@@ -138,6 +160,7 @@ class Dispatcher:
         if command.session is not None and command.session != live.session:
             outcome = "the terminal has reconnected since; a cut is decided anew"
             service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
+            self._look_again(session, [command.supply_point_id], now)
             return []
         if command.state == CommandState.ARMED:
             return self._operate(session, command, live, now=now)
@@ -193,6 +216,8 @@ class Dispatcher:
 
     def _send(self, outgoing: list[Outgoing]) -> int:
         """Publish, wait for the broker, and record what it took; what it did not take comes due again."""
+        if not outgoing:
+            return 0
         under_way: list[tuple[Outgoing, Publication]] = []
         for one in outgoing:
             try:
@@ -232,9 +257,9 @@ def _due_cuts(session: Session, *, now: datetime) -> list[UUID]:
     return list(found)
 
 
-def _give_up(session: Session, *, clock: Clock, now: datetime) -> None:
-    """Expire cuts whose time is over, and call unknown those that were operated and have not been answered."""
-    rows = session.scalars(
+def _unanswered(session: Session, *, clock: Clock, now: datetime) -> Sequence[Command]:
+    """Return cuts whose time is over: never armed, or operated and not answered."""
+    return session.scalars(
         select(Command)
         .where(
             Command.command_class == CommandClass.CUT,
@@ -248,10 +273,3 @@ def _give_up(session: Session, *, clock: Clock, now: datetime) -> None:
         .limit(_AT_ONCE)
         .with_for_update(skip_locked=True)
     ).all()
-    for command in rows:
-        if command.state in RECALLABLE:
-            outcome = "it was not armed in time; nothing was cut"
-            service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
-        else:
-            outcome = "no answer in time: neither done nor not done, until the terminal shows"
-            service.end(session, command, CommandState.UNKNOWN, outcome=outcome, now=now)

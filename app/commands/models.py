@@ -64,6 +64,8 @@ class Command(Base):
             "terminal_id",
             postgresql_where=text("ended_at IS NULL"),
         ),
+        Index("ix_commands_slot", "terminal_id", "slot", "version"),
+        Index("ix_commands_trips", "supply_point_id", "executed_at", postgresql_where=text("op = 'trip'")),
         Index("ix_commands_supply_point_id", "supply_point_id", "issued_at"),
         CheckConstraint(one_of("op", Op), name="op"),
         CheckConstraint(one_of("state", CommandState), name="state"),

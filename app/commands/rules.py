@@ -119,6 +119,8 @@ def after_ack(
     Facts only add up: ``received`` after ``executed`` (answers can overtake each other) changes nothing, and
     ``executed`` counts even for a command that we had given up, because the terminal did it.
     """
+    if state is CommandState.FAILED and step is AckStep.EXECUTED:
+        return CommandState.EXECUTED
     if state in ENDED or state is CommandState.EXECUTED:
         return None
     if step is AckStep.EXECUTED:

@@ -4,11 +4,11 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, String, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Numeric, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.customers.rules import ControlMode, ImportantUser, Industry, NoticePeriods, Threshold, Thresholds
-from app.database import Base, Id, one_of
+from app.database import Base, Id, Wh, one_of
 
 
 class Customer(Base):
@@ -68,14 +68,14 @@ class SupplyContract(Base):
     control_mode: Mapped[str] = mapped_column(String(10))
     important_user: Mapped[str] = mapped_column(String(10), default=ImportantUser.NONE)
     protected: Mapped[bool] = mapped_column(default=False)
-    limit_w: Mapped[int]
-    notice_wh: Mapped[int | None]
+    limit_w: Mapped[int] = mapped_column(BigInteger)
+    notice_wh: Mapped[Wh | None]
     notice_hours: Mapped[int | None]
-    warning_wh: Mapped[int | None]
+    warning_wh: Mapped[Wh | None]
     warning_hours: Mapped[int | None]
-    limited_wh: Mapped[int | None]
+    limited_wh: Mapped[Wh | None]
     limited_hours: Mapped[int | None]
-    trip_wh: Mapped[int] = mapped_column(default=0)
+    trip_wh: Mapped[Wh] = mapped_column(default=0)
     written_notice_s: Mapped[int]
     second_notice_s: Mapped[int]
     signed_at: Mapped[datetime]

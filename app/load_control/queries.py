@@ -41,12 +41,20 @@ _FACTS = text("""
                     ORDER BY version DESC LIMIT 1) AS latest ON true
               LEFT JOIN LATERAL (
                    SELECT * FROM commands WHERE terminal_id = terminal.id AND slot = 'round-' || fitted.round
-                      AND op = 'trip' AND (executed_at IS NOT NULL OR state IN ('operating', 'delaying', 'unknown'))
+                      AND op = 'trip' AND (executed_at IS NOT NULL OR operate_sent_at IS NOT NULL
+                                           OR state IN ('operating', 'delaying', 'unknown'))
                     ORDER BY version DESC LIMIT 1) AS trip ON true
              WHERE fitted.terminal_id = terminal.id) AS rounds,
-           (SELECT jsonb_build_object('state', state, 'by_service', requested_by IS NULL, 'ended_at', ended_at)
+           (SELECT jsonb_build_object('state', state, 'ended_at', ended_at)
               FROM commands WHERE terminal_id = terminal.id AND slot = 'limit'
              ORDER BY version DESC LIMIT 1) AS latest_limit,
+           (SELECT requested_by IS NULL
+              FROM commands WHERE terminal_id = terminal.id AND slot = 'limit'
+               AND (executed_at IS NOT NULL OR operate_sent_at IS NOT NULL)
+             ORDER BY version DESC LIMIT 1) AS limit_by_service,
+           (SELECT (args->>'on')::boolean AND ended_at IS NULL
+              FROM commands WHERE terminal_id = terminal.id AND slot = 'guarantee'
+             ORDER BY version DESC LIMIT 1) AS guarantee_ordered,
            (SELECT jsonb_build_object('state', state, 'ended_at', ended_at)
               FROM commands WHERE terminal_id = terminal.id AND slot = 'credit'
              ORDER BY version DESC LIMIT 1) AS latest_credit,
@@ -143,7 +151,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         notice_periods=NoticePeriods(written_s=row["written_notice_s"], second_s=row["second_notice_s"]),
         control_mode=ControlMode(row["control_mode"]),
         protected=row["protected"],
-        guaranteed=state.get("guarantee", "off") != "off",
+        guaranteed=state.get("guarantee", "off") != "off" or bool(row["guarantee_ordered"]),
         reachable=row["reachable"],
         credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
         credit_in_flight=credit.get("state") in _UNPROVED,
@@ -155,7 +163,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         contract_limit_w=row["contract_limit_w"],
         limit_w=state.get("limit_w"),
         limit_in_flight=limit.get("state") in _UNPROVED,
-        limit_by_service=limit.get("by_service", False),
+        limit_by_service=bool(row["limit_by_service"]),
         limit_failed_at=_failed_at(limit),
         safe_load_w=row["safe_load_w"],
         rounds=tuple(_round(fitted, state.get("rounds", "--------")) for fitted in row["rounds"] or ()),

@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.customers.rules import ControlMode
-from app.load_control.facts import Cut, Facts, Stage
+from app.load_control.facts import Cut, Facts, NoticeGiven, Stage
 from app.load_control.reasons import Reason
 from app.notices.rules import NoticeKind
 from app.quantities import SECONDS_PER_HOUR
 
 ROUND_PAUSE = timedelta(minutes=1)
 LOOK_AGAIN = timedelta(hours=1)
+WRITTEN_LAPSES = timedelta(days=30)
+SECOND_LAPSES = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ def _stage_allowed(facts: Facts, at: Levels, *, due: Stage, now: datetime) -> tu
             return stage, ()
         held = obstacles(facts, at, cut=cut, now=now)
         if held:
-            return max(stage, facts.stage), held
+            return max(stage, min(facts.stage, due)), held
         stage = harsher
     return stage, ()
 
@@ -153,9 +155,9 @@ def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Rea
     if facts.control_mode is ControlMode.LOCAL:
         found.append(Reason("terminal_decides"))
     found += _unsure(facts, now=now)
-    if facts.remaining_wh > at.of(Stage.TRIPPED if cut is Cut.TRIP else Stage.LIMITED) and (
-        facts.stage < (Stage.TRIPPED if cut is Cut.TRIP else Stage.LIMITED)
-    ):
+    # A limit lowers the load and with it the level in hours of supply; the trip level depends on no load.
+    holds_limit = cut is Cut.LIMIT and facts.stage >= Stage.LIMITED
+    if not holds_limit and facts.remaining_wh > (at.trip if cut is Cut.TRIP else at.limited):
         found.append(Reason("threshold_not_reached", remaining_wh=facts.remaining_wh))
     found += _notice_wanting(facts, cut=cut, now=now)
     return tuple(found)
@@ -174,8 +176,29 @@ def _unsure(facts: Facts, *, now: datetime) -> list[Reason]:
     return found
 
 
+def _standing_notices(facts: Facts, *, now: datetime) -> tuple[NoticeGiven | None, NoticeGiven | None]:
+    """Return the written and the second notice that still hold.
+
+    A notice lapses when no cut has followed for long after its time, 30 days or 1 day: the customer no longer reckons
+    with it. A second notice for Monday 08:00 permits no first trip on Tuesday at 08:01.
+    """
+    periods = facts.notice_periods
+    return (
+        _unless_lapsed(facts, facts.written_notice, period_s=periods.written_s, after=WRITTEN_LAPSES, now=now),
+        _unless_lapsed(facts, facts.second_notice, period_s=periods.second_s, after=SECOND_LAPSES, now=now),
+    )
+
+
+def _unless_lapsed(
+    facts: Facts, given: NoticeGiven | None, *, period_s: int, after: timedelta, now: datetime
+) -> NoticeGiven | None:
+    cut_from = given.cut_from(period_s=period_s) if given else None
+    lapsed = cut_from is not None and facts.stage < Stage.TRIPPED and now - cut_from > after
+    return None if lapsed else given
+
+
 def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
-    written = facts.written_notice
+    written, second = _standing_notices(facts, now=now)
     if written is None:
         return [Reason("no_notice")]
     written_from = written.cut_from(period_s=facts.notice_periods.written_s)
@@ -185,7 +208,6 @@ def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
         return []
     if now < written_from:
         return [Reason("notice_period", until=written_from.isoformat())]
-    second = facts.second_notice
     second_from = second.cut_from(period_s=facts.notice_periods.second_s) if second else None
     if second_from is None:
         return [Reason("second_notice_not_served" if second else "no_second_notice")]
@@ -198,13 +220,12 @@ def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
     if due < Stage.NOTICE:
         return None
     periods = facts.notice_periods
-    if facts.written_notice is None:
-        forecast = forecast_trip_at(facts, now=now) or now
-        earliest = now + timedelta(seconds=periods.written_s)
-        return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=max(earliest, forecast))
-    written_from = facts.written_notice.cut_from(period_s=periods.written_s)
+    written, second = _standing_notices(facts, now=now)
+    if written is None:
+        return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=now + timedelta(seconds=periods.written_s))
+    written_from = written.cut_from(period_s=periods.written_s)
     cut_comes = threatened(facts) and not _never_cut(facts)
-    if cut_comes and facts.second_notice is None and written_from is not None:
+    if cut_comes and second is None and written_from is not None:
         earliest = max(now, written_from - timedelta(seconds=periods.second_s))
         if now >= earliest and facts.control_mode is ControlMode.REMOTE:
             return NoticeDue(kind=NoticeKind.SECOND, cut_not_before=now + timedelta(seconds=periods.second_s))
@@ -220,19 +241,19 @@ def _next_round(facts: Facts, *, now: datetime) -> tuple[int | None, Reason | No
     """
     if any(one.in_flight for one in facts.rounds):
         return None, Reason("round_in_flight")
-    failed = [one.trip_failed_at for one in facts.rounds if one.trip_failed_at is not None]
-    resting = [failed_at for failed_at in failed if _rests(facts, failed_at, now=now)]
-    if resting:
-        return None, Reason("retry_pause", until=(max(resting) + facts.retry_after).isoformat())
     closed = sorted((one for one in facts.rounds if one.relay == "1"), key=lambda one: (one.importance, one.round))
     if not closed:
         return None, None
+    # A round that has just refused steps back, so that it does not keep the others from their turn.
+    ready = [one for one in closed if not _rests(facts, one.trip_failed_at, now=now)]
+    if not ready:
+        return None, Reason("retry_pause", until=(now + facts.retry_after).isoformat())
     if facts.last_trip_at is not None and now - facts.last_trip_at < ROUND_PAUSE:
         return None, Reason("round_pause", until=(facts.last_trip_at + ROUND_PAUSE).isoformat())
     power_w = facts.active_power_w or 0
     if power_w <= facts.safe_load_w:
         return None, Reason("safe_load_kept", active_power_w=power_w, safe_load_w=facts.safe_load_w)
-    return closed[0].round, None
+    return ready[0].round, None
 
 
 def _rests(facts: Facts, failed_at: datetime | None, *, now: datetime) -> bool:
@@ -312,7 +333,8 @@ def steps(decision: StageDecision, facts: Facts, *, now: datetime) -> tuple[Step
 
 
 def _credit_steps(facts: Facts, *, now: datetime) -> list[Step]:
-    if not facts.credit_undelivered or facts.credit_in_flight or _rests(facts, facts.credit_failed_at, now=now):
+    owed = facts.started and facts.credit_undelivered
+    if not owed or facts.credit_in_flight or _rests(facts, facts.credit_failed_at, now=now):
         return []
     at = levels(facts)
     args = {
@@ -329,7 +351,8 @@ def _credit_steps(facts: Facts, *, now: datetime) -> list[Step]:
 def _limit_steps(decision: StageDecision, facts: Facts, *, now: datetime) -> list[Step]:
     if facts.limit_in_flight or _rests(facts, facts.limit_failed_at, now=now):
         return []
-    if decision.stage >= Stage.LIMITED and facts.limit_w is None and not facts.guaranteed:
+    may_limit = not obstacles(facts, levels(facts), cut=Cut.LIMIT, now=now)
+    if decision.stage >= Stage.LIMITED and facts.limit_w is None and may_limit:
         args = {"power_w": facts.contract_limit_w, "alarm_delay_min": 0, "safe_load_w": facts.safe_load_w}
         return [Step(op="limit", args=args)]
     if decision.stage < Stage.LIMITED and facts.limit_w is not None and facts.limit_by_service:

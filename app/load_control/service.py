@@ -28,6 +28,7 @@ from app.load_control.reasons import Reason
 from app.load_control.rules import StageDecision, decide_stage, steps, threatened, why_not_cut
 from app.notices import service as notices
 from app.notices.rules import CUT_NOTICES, NoticeKind, word
+from app.terminals import service as terminals
 
 # A cut or a notice of one in normal stage is a person's; asking for it here spares a sale two statements.
 _STILL_NORMAL = text("""
@@ -99,6 +100,24 @@ def open_control(session: Session, supply_point_id: UUID, *, now: datetime) -> N
             look_again_at=now,
         )
         .on_conflict_do_nothing()
+    )
+
+
+def look_again(session: Session, supply_point_ids: Collection[UUID], now: datetime) -> None:
+    """Have the sweep decide anew about these supply points at its next turn."""
+    session.execute(
+        text(
+            "UPDATE control_states SET look_again_at = least(look_again_at, :now) WHERE supply_point_id = ANY(:ids)"
+        ),
+        {"ids": sorted(supply_point_ids), "now": now},
+    )
+
+
+def put_off(session: Session, supply_point_id: UUID, *, until: datetime) -> None:
+    """Look at a supply point again at that moment only."""
+    session.execute(
+        text("UPDATE control_states SET look_again_at = :until WHERE supply_point_id = :id"),
+        {"id": supply_point_id, "until": until},
     )
 
 
@@ -227,13 +246,19 @@ def _act(
     facts = picture.facts
     reason = " ".join(one.text("en") for one in decision.because)[:400]
     for step in steps(decision, facts, now=now):
+        args, version = step.args, None
+        if step.op == Op.CREDIT:
+            # A fresh number: the terminal may have refused the old one for having seen it before.
+            counted = terminals.next_order(session, picture.terminal_id)
+            args, version = {**args, "order_no": counted.order_no}, counted.version
         commands.issue(
             session,
             commands.NewCommand(
                 terminal_id=picture.terminal_id,
                 supply_point_id=picture.supply_point_id,
                 op=Op(step.op),
-                args=step.args,
+                args=args,
+                version=version,
                 reason=reason,
                 stage=decision.stage.word,
                 decision_id=decision_id,
@@ -247,9 +272,14 @@ def _act(
     softened_by_purchase = decision.stage is Stage.NORMAL and facts.stage > Stage.NORMAL
     if softened_by_purchase:
         notices.withdraw(session, picture.supply_point_id, because="the allowance is above its thresholds", now=now)
-    elif facts.second_notice is not None and not threatened(facts):
-        # It spoke of the cut that a purchase has averted; the next one is announced anew, with its own time.
-        notices.withdraw_second(session, picture.supply_point_id, because="a purchase was booked", now=now)
+    elif facts.second_notice is not None and _averted(facts, decision):
+        # It spoke of a cut that does not come; the next one is announced anew, with its own time.
+        notices.withdraw_second(session, picture.supply_point_id, because="the cut was averted", now=now)
+
+
+def _averted(facts: Facts, decision: StageDecision) -> bool:
+    never = any(reason.code in ("protected", "guaranteed") for reason in decision.held)
+    return never or not threatened(facts) or decision.stage < facts.stage
 
 
 def _on_its_way(facts: Facts) -> bool:

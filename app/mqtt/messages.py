@@ -179,7 +179,7 @@ class Heartbeat(Message):
     session: SessionId
     uptime_s: Seconds
     at: Moment
-    clock: TerminalClock = TerminalClock.SYNCED
+    clock: TerminalClock | None = Field(default=None, description="left out: as it was told last")
     echo: Word | None = Field(default=None, description="the last challenge of `dn/clock`")
     active_power_w: Watt | None = Field(default=None, description="power now")
     state: State

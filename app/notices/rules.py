@@ -44,7 +44,7 @@ def word(kind: NoticeKind, *, remaining_wh: int, cut_not_before: datetime | None
         ),
         NoticeKind.WRITTEN: (
             f"停电通知：剩余电量 {kwh} 千瓦时。如不购电，最早将于 {when}（北京时间）起分轮次停电，请做好准备。",
-            f"Notice of disconnection: {kwh} kWh left. Without a purchase, supply is cut from {when} (UTC+8).",
+            f"Notice: {kwh} kWh left. Without a purchase, supply will be cut, at the earliest from {when} (UTC+8).",
         ),
         NoticeKind.WARNING: (
             f"用电告警：剩余电量 {kwh} 千瓦时，请立即购电。",

@@ -78,7 +78,7 @@ def mark_shown(session: Session, command_ids: Iterable[UUID], *, now: datetime) 
     """Record that terminals carried out these warnings, so their notices arrived; returns the supply points."""
     rows = session.execute(
         update(Notice)
-        .where(Notice.command_id.in_(list(command_ids)), Notice.served_at.is_(None))
+        .where(Notice.command_id.in_(list(command_ids)), Notice.served_at.is_(None), Notice.withdrawn_at.is_(None))
         .values(served_at=now, served_how="shown and sounded by the terminal")
         .returning(Notice.supply_point_id)
     )

@@ -54,6 +54,8 @@ def give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Comman
     op = Op(step.op)
     if class_of(op, step.args, limit_w=facts.limit_w) is CommandClass.CUT:
         check_cut(facts, cut=CUTS[op], now=now)
+    if op is Op.GUARANTEE and step.args["on"]:
+        commands.call_back_cuts(session, point_id, because="supply was guaranteed", now=now)
     kind = notice_kind_of(order)
     step = _mind_the_slot(session, terminal.id, step, kind=kind)
     command = commands.issue(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,7 @@ from app.http.policies import allow, signed_in
 from app.http.transaction import AppSettings, Database, Db, Now
 from app.load_control.service import Pace
 from app.purchases import queries, service
-from app.purchases.schemas import PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut
+from app.purchases.schemas import ContractNo, PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut
 from app.staff.rules import Role
 
 router = APIRouter(prefix="/purchases", tags=["purchases"])
@@ -61,7 +61,7 @@ def create_purchase(
 def list_purchases(
     session: Db,
     paging: Paging,
-    contract_no: Annotated[str | None, Query(max_length=30, examples=["HT-2026-0001"])] = None,
+    contract_no: Annotated[ContractNo | None, Query()] = None,
 ) -> Page[ReceiptOut]:
     """Newest first."""
     rows = queries.receipts(session, contract_no=contract_no, before=paging.after_id, limit=paging.rows_wanted)
@@ -69,5 +69,5 @@ def list_purchases(
 
 
 @router.get("/{purchase_no}", summary="A receipt, and how far its credit has come", dependencies=[signed_in()])
-def read_purchase(purchase_no: str, session: Db) -> ReceiptOut:
+def read_purchase(purchase_no: Annotated[str, Path(pattern=r"^P[0-9]{8}-[0-9]{7,12}$")], session: Db) -> ReceiptOut:
     return ReceiptOut.of(queries.receipt(session, purchase_no))

@@ -29,6 +29,13 @@ AmountYuan = Annotated[
 ]
 
 
+ContractNo = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=30, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    Field(examples=["HT-2026-0001"]),
+]
+
+
 class PurchaseRequest(BaseModel):
     """What the cashier asks for."""
 
@@ -36,7 +43,7 @@ class PurchaseRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"contract_no": "HT-2026-0001", "amount_yuan": "50000.00"}]}
     )
 
-    contract_no: str = Field(min_length=1, max_length=30, examples=["HT-2026-0001"])
+    contract_no: ContractNo
     amount_yuan: AmountYuan
 
     @property

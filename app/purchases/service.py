@@ -32,10 +32,11 @@ _BOOK = text("""
     INSERT INTO purchases (id, purchase_no, supply_point_id, contract_id, terminal_id, cashier_id, paid_fen,
            debt_paid_fen, kept_before_nfen, kept_after_nfen, yuan_per_kwh, energy_wh, paid_until_wh, order_no,
            command_id, money_transaction_id, energy_transaction_id, booked_at)
-    VALUES (:id, 'P' || :day || '-' || lpad(CAST(nextval('purchase_numbers') AS text), 7, '0'), :supply_point_id,
-           :contract_id, :terminal_id, :cashier_id, :paid_fen, :debt_paid_fen, :kept_before_nfen, :kept_after_nfen,
-           :yuan_per_kwh, :energy_wh, :paid_until_wh, :order_no, :command_id, :money_transaction_id,
-           :energy_transaction_id, :booked_at)
+    VALUES (:id, 'P' || :day || '-' || (SELECT lpad(number, greatest(length(number), 7), '0')
+                                            FROM CAST(nextval('purchase_numbers') AS text) AS number),
+           :supply_point_id, :contract_id, :terminal_id, :cashier_id, :paid_fen, :debt_paid_fen, :kept_before_nfen,
+           :kept_after_nfen, :yuan_per_kwh, :energy_wh, :paid_until_wh, :order_no, :command_id,
+           :money_transaction_id, :energy_transaction_id, :booked_at)
  RETURNING purchase_no
 """)
 

@@ -15,7 +15,7 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 class SignInForm(BaseModel):
     """The password form of OAuth 2 (RFC 6749, section 4.3.2); its other fields are not used."""
 
-    username: str = Field(min_length=1, max_length=100, examples=["li.na"])
+    username: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["li.na"])
     password: SecretStr = Field(min_length=1, max_length=1000)
 
 

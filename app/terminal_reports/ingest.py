@@ -57,7 +57,8 @@ class Ingest:
         self._engine = engine
         self._pace = pace
         self._publish = publish
-        self._frames: queue.Queue[Frame] = queue.Queue(maxsize=_QUEUE_MESSAGES)
+        self._frames: queue.Queue[tuple[Frame, float]] = queue.Queue(maxsize=_QUEUE_MESSAGES)
+        self._oldest_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._owed: dict[tuple[str, UUID], _Owed] = {}
@@ -77,7 +78,7 @@ class Ingest:
         A dropped report is no loss: without a receipt the terminal sends it again.
         """
         try:
-            self._frames.put((topic, payload), timeout=_QUEUE_FULL_S)
+            self._frames.put(((topic, payload), monotonic_s()), timeout=_QUEUE_FULL_S)
         except queue.Full:
             DROPPED.inc()
 
@@ -95,13 +96,14 @@ class Ingest:
 
     def _gather(self) -> list[Frame]:
         try:
-            frames = [self._frames.get(timeout=0.2 if not self._owed else 0.05)]
+            first, self._oldest_s = self._frames.get(timeout=0.2 if not self._owed else 0.05)
         except queue.Empty:
             return []
+        frames = [first]
         until_s = monotonic_s() + _BATCH_S
         while len(frames) < _BATCH_MESSAGES:
             try:
-                frames.append(self._frames.get(timeout=max(until_s - monotonic_s(), 0)))
+                frames.append(self._frames.get(timeout=max(until_s - monotonic_s(), 0))[0])
             except queue.Empty:
                 break
         return frames
@@ -112,8 +114,10 @@ class Ingest:
         while True:
             try:
                 with BATCH_SECONDS.time():
+                    now = self._pace.clock.now()
+                    heard_at = now - self._pace.clock.lived(monotonic_s() - self._oldest_s)
                     recorded = in_transaction(
-                        self._engine, service.record, batch, pace=self._pace, now=self._pace.clock.now()
+                        self._engine, service.record, batch, pace=self._pace, now=now, heard_at=heard_at
                     )
             except OperationalError as error:
                 log.warning("the database is away; the batch waits", messages=len(frames), error=str(error.orig))

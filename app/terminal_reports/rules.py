@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     session: str
     at: datetime
     uptime_s: int
-    clock: str
+    clock: str | None
     state: dict[str, Any]
     active_power_w: int | None = None
     echo: str | None = None

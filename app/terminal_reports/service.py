@@ -66,6 +66,10 @@ _KEEP_SPOOLS = text("""
 """)
 
 
+#: More supply points at once would hold their locks, and the cashiers', for too long; the sweep takes the rest.
+_DECIDED_AT_ONCE = 50
+
+
 class Receipt(NamedTuple):
     """What a terminal may forget: everything up to ``upto`` but the inclusive ranges that are missing."""
 
@@ -83,8 +87,13 @@ class Recorded:
     challenges: dict[str, str]
 
 
-def record(session: Session, batch: Batch, *, pace: Pace, now: datetime) -> Recorded:
-    """Record a batch whole: reports and events once each, live state, answers, proofs, and what follows from them."""
+def record(
+    session: Session, batch: Batch, *, pace: Pace, now: datetime, heard_at: datetime | None = None
+) -> Recorded:
+    """Record a batch whole: reports and events once each, live state, answers, proofs, and what follows from them.
+
+    ``heard_at`` is when its oldest message arrived, where that was before now: evidence is as old as that.
+    """
     current = presence.sessions_of(session, batch.terminal_ids())
     strangers = batch.terminal_ids() - set(current)
     known = batch.without(strangers) if strangers else batch
@@ -95,7 +104,7 @@ def record(session: Session, batch: Batch, *, pace: Pace, now: datetime) -> Reco
     _add_reports(session, known.reports, now=now)
     _add_events(session, known.events, now=now)
     receipts = _keep_spools(session, known, now=now)
-    _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now)
+    _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now)
     return Recorded(receipts=receipts, challenges=challenges)
 
 
@@ -208,12 +217,22 @@ def _inclusive(gap: Range[int]) -> tuple[int, int]:
 
 
 def _follow_up(
-    session: Session, batch: Batch, seen: dict[str, Seen], *, births: set[str], pace: Pace, now: datetime
+    session: Session,
+    batch: Batch,
+    seen: dict[str, Seen],
+    *,
+    births: set[str],
+    pace: Pace,
+    now: datetime,
+    heard_at: datetime,
 ) -> None:
     """Apply answers and evidence, then decide anew where something changed. Locks supply points before commands."""
     crossed = load_control_queries.crossed(session, {row.terminal_id for row in batch.reports})
     answered = {answer.terminal_id for answer in batch.answers}
     waiting = _with_unproved_commands(session, batch.terminal_ids())
+    if births:
+        # What a terminal holds may differ from the books after whatever happened to it; the sweep compares.
+        load_control.look_again(session, _points_of(session, births), now)
     concerned = crossed + list(waiting.values()) + _points_of(session, answered - set(waiting))
     if not concerned:
         return
@@ -229,12 +248,14 @@ def _follow_up(
         ],
         now=now,
     )
-    evidence = _evidence(session, batch, seen, set(waiting) | answered, births=births, now=now)
+    evidence = _evidence(session, batch, seen, set(waiting) | answered, births=births, now=heard_at)
     changed += commands.weigh(session, evidence, clock=pace.clock, now=now)
     shown = [one.command_id for one in changed if one.op is Op.WARN and one.state is CommandState.EXECUTED]
     served = notices.mark_shown(session, shown, now=now) if shown else []
-    again = {*crossed, *served, *(one.supply_point_id for one in changed if _may_change_the_stage(one))}
-    load_control.reassess(session, again, trigger="report", pace=pace, now=now)
+    again = sorted({*crossed, *served, *(one.supply_point_id for one in changed if _may_change_the_stage(one))})
+    load_control.reassess(session, again[:_DECIDED_AT_ONCE], trigger="report", pace=pace, now=now)
+    if again[_DECIDED_AT_ONCE:]:
+        load_control.look_again(session, again[_DECIDED_AT_ONCE:], now)
 
 
 def _may_change_the_stage(changed: commands.Changed) -> bool:

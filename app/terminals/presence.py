@@ -20,7 +20,7 @@ class Told:
     terminal_id: str
     session: str
     uptime_s: int
-    clock: str
+    clock: str | None
     state: dict[str, Any]
     told_at: datetime
     active_power_w: int | None = None
@@ -45,7 +45,7 @@ class Counter:
 _TOLD = text("""
     UPDATE terminal_live AS live
        SET online = true, session = told.session, uptime_s = told.uptime_s, uptime_at = :now,
-           clock = told.clock, state = told.state,
+           clock = coalesce(told.clock, live.clock), state = told.state,
            state_at = :now, seen_at = :now, told_at = told.told_at,
            active_power_w = coalesce(told.active_power_w, live.active_power_w),
            power_at = CASE WHEN told.active_power_w IS NULL THEN live.power_at ELSE :now END,
@@ -57,6 +57,8 @@ _TOLD = text("""
            terminal_id text, session text, uptime_s bigint, clock text, state jsonb, told_at timestamptz,
            active_power_w bigint, echo text, boot bigint, firmware text, challenge text)
      WHERE live.terminal_id = told.terminal_id
+       -- A heartbeat that another one has overtaken says nothing new.
+       AND (live.session IS DISTINCT FROM told.session OR live.uptime_s <= told.uptime_s)
 """)
 
 _COUNTED = text("""

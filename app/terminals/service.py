@@ -20,7 +20,11 @@ _BCRYPT_ROUNDS = 4
 _NO_SUCH_PARENT = "23503"
 
 _COUNT = text("""
-    UPDATE terminals SET last_version = last_version + 1, last_order_no = last_order_no + :orders
+    UPDATE terminals
+       SET last_version = last_version + 1,
+           -- A terminal that has served elsewhere, or books restored from yesterday: go on from what it holds.
+           last_order_no = CASE WHEN :orders = 0 THEN last_order_no ELSE 1 + greatest(last_order_no,
+               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = :terminal_id)) END
      WHERE id = :terminal_id
  RETURNING last_version, last_order_no
 """)

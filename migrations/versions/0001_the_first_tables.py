@@ -18,7 +18,7 @@ _PARTITIONS = (
     # Rows that came before their month's partition stay where they are; the month then stays in the default one.
     """
     CREATE FUNCTION make_report_partition(month date) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = public AS $$
+    SET search_path = public, pg_temp AS $$
     DECLARE
         first_day date := date_trunc('month', month);
         name text := 'terminal_reports_' || to_char(first_day, 'YYYY_MM');
@@ -376,14 +376,14 @@ def upgrade() -> None:
         sa.Column("control_mode", sa.String(length=10), nullable=False),
         sa.Column("important_user", sa.String(length=10), nullable=False),
         sa.Column("protected", sa.Boolean(), nullable=False),
-        sa.Column("limit_w", sa.Integer(), nullable=False),
-        sa.Column("notice_wh", sa.Integer(), nullable=True),
+        sa.Column("limit_w", sa.BigInteger(), nullable=False),
+        sa.Column("notice_wh", sa.BigInteger(), nullable=True),
         sa.Column("notice_hours", sa.Integer(), nullable=True),
-        sa.Column("warning_wh", sa.Integer(), nullable=True),
+        sa.Column("warning_wh", sa.BigInteger(), nullable=True),
         sa.Column("warning_hours", sa.Integer(), nullable=True),
-        sa.Column("limited_wh", sa.Integer(), nullable=True),
+        sa.Column("limited_wh", sa.BigInteger(), nullable=True),
         sa.Column("limited_hours", sa.Integer(), nullable=True),
-        sa.Column("trip_wh", sa.Integer(), nullable=False),
+        sa.Column("trip_wh", sa.BigInteger(), nullable=False),
         sa.Column("written_notice_s", sa.Integer(), nullable=False),
         sa.Column("second_notice_s", sa.Integer(), nullable=False),
         sa.Column("signed_at", sa.DateTime(timezone=True), nullable=False),
@@ -490,6 +490,14 @@ def upgrade() -> None:
         ["due_at"],
         unique=False,
         postgresql_where=sa.text("state IN ('armed', 'delaying', 'operating', 'received', 'sent', 'waiting')"),
+    )
+    op.create_index("ix_commands_slot", "commands", ["terminal_id", "slot", "version"], unique=False)
+    op.create_index(
+        "ix_commands_trips",
+        "commands",
+        ["supply_point_id", "executed_at"],
+        unique=False,
+        postgresql_where=sa.text("op = 'trip'"),
     )
     op.create_index("ix_commands_supply_point_id", "commands", ["supply_point_id", "issued_at"], unique=False)
     op.create_index(
@@ -679,6 +687,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("ended_at IS NULL"),
     )
     op.drop_index("ix_commands_supply_point_id", table_name="commands")
+    op.drop_index("ix_commands_trips", table_name="commands", postgresql_where=sa.text("op = 'trip'"))
+    op.drop_index("ix_commands_slot", table_name="commands")
     op.drop_index(
         "ix_commands_due_at",
         table_name="commands",

@@ -237,7 +237,7 @@ class Site:
                     supply_point_id=self.point,
                     kind=kind,
                     issued_at=now - timedelta(days=9),
-                    cut_not_before=now - timedelta(days=1),
+                    cut_not_before=now - timedelta(hours=1),
                     served_at=now - timedelta(days=8),
                 )
             new = NewCommand(

@@ -226,9 +226,9 @@ def test_at_the_notice_threshold_the_written_notice_is_given_once(factory: Facto
     (notice,), (warning,) = factory.notices(), factory.commands("warn")
     assert factory.control().stage == "notice"
     assert (notice.kind, notice.command_id, notice.served_at, notice.issued_by) == ("written", warning.id, None, None)
-    assert notice.cut_not_before == START + TRIP_H * HOUR
+    assert notice.cut_not_before == START + (NOTICE_H + 72) * HOUR
     assert warning.args == {"stage": "written", "text": {"zh": notice.text_zh, "en": notice.text_en}}
-    assert "2026-03-10 16:00" in notice.text_en
+    assert "2026-03-09 12:00" in notice.text_en
     assert factory.issued() == Counter(credit=1, warn=1)
 
 

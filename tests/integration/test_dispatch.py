@@ -193,7 +193,7 @@ def a_field(database: Database, terminal_id: str = TERMINAL, *, contract_no: str
                 supply_point_id=point,
                 kind=kind,
                 issued_at=now - timedelta(days=9),
-                cut_not_before=now - timedelta(days=1),
+                cut_not_before=now - timedelta(hours=1),
                 served_at=now - timedelta(days=8),
             )
     return Field(database=database, point=point)

@@ -63,7 +63,7 @@ def give(desk: Desk, body: dict[str, Any], *, key: str | None = None) -> Any:
 def notices_served(desk: Desk, point_id: UUID, **changes: dict[str, Any]) -> None:
     """Both notices given, served, and run out, but for what ``changes`` says of a kind."""
     now = Clock().now()
-    past: dict[str, Any] = {"cut_not_before": now - DAY, "served_at": now - 8 * DAY}
+    past: dict[str, Any] = {"cut_not_before": now - DAY / 24, "served_at": now - 8 * DAY}
     with transaction(desk.database.engine) as session:
         for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
             given = {**past, **changes.get(kind.value, {})}

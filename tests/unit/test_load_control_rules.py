@@ -483,25 +483,23 @@ def test_a_minute_passes_between_rounds(since: timedelta, trip_round: int | None
 RETRY = READY.retry_after
 
 
-@pytest.mark.parametrize(
-    ("failures", "until"),
-    [
-        ([NOW], NOW + RETRY),
-        ([NOW - RETRY + SOON], NOW + SOON),
-        ([NOW - RETRY + SOON, NOW - SOON], NOW - SOON + RETRY),
-        ([NOW - RETRY], None),
-        ([NOW - 2 * RETRY, NOW - RETRY], None),
-    ],
-)
-def test_after_a_trip_of_any_round_came_to_nothing_the_next_try_waits(
-    failures: list[datetime], until: datetime | None
+IN_TURN = sorted(ROUNDS, key=lambda one: (one.importance, one.round))
+
+
+@pytest.mark.parametrize(("failed_at", "next_in_turn"), [(NOW, 1), (NOW - RETRY + SOON, 1), (NOW - RETRY, 0)])
+def test_a_round_whose_trip_has_just_failed_lets_the_next_one_go_first(
+    failed_at: datetime, next_in_turn: int
 ) -> None:
-    failed = zip(ROUNDS, failures, strict=False)
-    rounds = (*(replace(one, trip_failed_at=at) for one, at in failed), *ROUNDS[len(failures) :])
+    rounds = (replace(IN_TURN[0], trip_failed_at=failed_at), *IN_TURN[1:])
     decision = decided(with_left(0, rounds=rounds))
-    assert decision.stage is Stage.TRIPPED
-    assert decision.trip_round == (2 if until is None else None)
-    assert decision.held == (() if until is None else (Reason("retry_pause", until=until.isoformat()),))
+    assert (decision.trip_round, decision.held) == (IN_TURN[next_in_turn].round, ())
+
+
+def test_while_every_round_has_just_failed_the_next_try_waits() -> None:
+    rounds = tuple(replace(one, trip_failed_at=NOW - SOON) for one in ROUNDS)
+    decision = decided(with_left(0, rounds=rounds))
+    assert decision.trip_round is None
+    assert decision.held == (Reason("retry_pause", until=(NOW + RETRY).isoformat()),)
 
 
 def test_a_close_that_came_to_nothing_keeps_no_trip_waiting() -> None:
@@ -629,13 +627,13 @@ def test_whatever_stands_against_a_cut_keeps_a_point_from_reaching_it(facts: Fac
 @pytest.mark.parametrize(
     ("remaining_kwh", "recent_load_w", "cut_not_before"),
     [
-        (50_000, 500_000, NOW + timedelta(hours=100)),  # the forecast is later than the notice's period
+        (50_000, 500_000, NOW + timedelta(days=3)),  # a forecast of a later day forbids nothing
         (20_000, 500_000, NOW + timedelta(days=3)),
         (50_000, 0, NOW + timedelta(days=3)),
         (0, 500_000, NOW + timedelta(days=3)),
     ],
 )
-def test_the_written_notice_announces_the_forecast_and_leaves_its_period(
+def test_the_written_notice_leaves_its_period_and_no_more(
     remaining_kwh: int, recent_load_w: int, cut_not_before: datetime
 ) -> None:
     facts = with_left(remaining_kwh, recent_load_w=recent_load_w, written_notice=None)
