@@ -86,17 +86,6 @@ def read_contract(contract_no: ContractNoInPath, session: Db) -> ContractShown:
 
 
 @router.post(
-    "/contracts/{contract_no}/close",
-    summary="Close a contract",
-    dependencies=[allow(Role.ACCOUNT_MANAGER, Role.ADMINISTRATOR)],
-)
-def close_contract(contract_no: ContractNoInPath, session: Db, now: Now) -> ContractShown:
-    """Nothing can be sold on it from then on, and the service no longer decides about its supply."""
-    service.close_contract(session, contract_no, now=now)
-    return ContractShown.of(queries.contract_at_point(session, contract_no))
-
-
-@router.post(
     "/contracts/{contract_no}/prices",
     summary="Set the purchase price",
     status_code=201,

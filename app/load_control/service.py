@@ -15,10 +15,12 @@ from app.clock import Clock
 from app.commands import service as commands
 from app.commands.models import Command
 from app.commands.rules import OPEN, Op
+from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.customers.models import SupplyContract
 from app.customers.service import NewContract
 from app.database import new_id
+from app.errors import Refused
 from app.ledger import service as ledger
 from app.load_control import queries
 from app.load_control.facts import Cut, Facts, Stage
@@ -84,6 +86,34 @@ def open_supply_point(
     allowances.open_allowance(session, contract.supply_point_id, opening_supplied_wh=opening_supplied_wh)
     open_control(session, contract.supply_point_id, now=now)
     return contract
+
+
+class SupplyStillCut(Refused):
+    title = "Supply is still limited or cut"
+
+    def __init__(self, *, contract_no: str, stage: str) -> None:
+        super().__init__(
+            f"The supply point of contract {contract_no} is {stage}; closed now, nobody could give supply back.",
+            remedy="Guarantee supply or sell energy first, wait until it is verified, and close the contract then.",
+            contract_no=contract_no,
+            stage=stage,
+        )
+
+
+def close_supply_point(session: Session, contract_no: str, *, now: datetime) -> SupplyContract:
+    """Close a contract and call back what was to be cut.
+
+    Raises:
+        NoSuchContract, ContractClosed: see :func:`app.customers.service.close_contract`.
+        SupplyStillCut: the point is limited or tripped, and would stay so for ever.
+    """
+    point_id = customer_queries.contract_by_no(session, contract_no).supply_point_id
+    customers.lock_supply_points(session, [point_id])
+    control = queries.control_state(session, point_id)
+    if control is not None and Stage[control.stage.upper()] >= Stage.LIMITED:
+        raise SupplyStillCut(contract_no=contract_no, stage=control.stage)
+    commands.call_back_cuts(session, point_id, because="the contract was closed", now=now)
+    return customers.close_contract(session, contract_no, now=now)
 
 
 def open_control(session: Session, supply_point_id: UUID, *, now: datetime) -> None:

@@ -1,7 +1,6 @@
 """The story and the demonstration as a person starts them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -82,7 +81,7 @@ def test_a_second_start_of_the_demonstration_continues_where_the_first_stopped(s
         assert running.returncode == 0, out
     kept = json.loads((folder / "clock.json").read_text())
     assert kept["shown_at"] > sold["booked_at"]
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids_of(folder))
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids_of(folder))
 
 
 def pids_of(folder: Path) -> list[str]:

@@ -148,3 +148,16 @@ def test_points_that_nothing_can_be_decided_for_are_never_due(desk: Desk) -> Non
 def _look_again_at(desk: Desk) -> Any:
     with desk.database.engine.connect() as connection:
         return connection.scalar(text("SELECT look_again_at FROM control_states"))
+
+
+def test_a_contract_is_not_closed_while_supply_is_cut_and_is_once_it_is_given_back(desk: Desk) -> None:
+    with transaction(desk.database.engine) as session:
+        contract = a_contract(session, contract_no="HT-CUT")
+        a_terminal(session, supply_point_id=contract.supply_point_id)
+        stage = text("UPDATE control_states SET stage = :stage WHERE supply_point_id = :id")
+        session.execute(stage, {"stage": "tripped", "id": contract.supply_point_id})
+    answer = desk.post("/contracts/HT-CUT/close", {}, role=Role.ACCOUNT_MANAGER)
+    assert refusal(answer) == (409, "supply-still-cut")
+    with transaction(desk.database.engine) as session:
+        session.execute(stage, {"stage": "warning", "id": contract.supply_point_id})
+    assert desk.post("/contracts/HT-CUT/close", {}, role=Role.ACCOUNT_MANAGER).status_code == 200

@@ -15,8 +15,14 @@ from app.verification import INVARIANTS, find_broken
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
-_KEY = "INSERT INTO idempotency_keys (scope, key, request_hash, created_by)"
-_ONE = "SELECT id FROM ledger_transactions ORDER BY id"
+_A_KEY_WITHOUT_ANSWER = """
+    INSERT INTO idempotency_keys (scope, key, request_hash, created_by)
+    SELECT 's', 'k', '', id FROM staff_members LIMIT 1
+"""
+_A_FALSE_REVERSAL = """
+    UPDATE ledger_transactions SET reverses_id = (SELECT id FROM ledger_transactions ORDER BY id DESC LIMIT 1)
+     WHERE id = (SELECT id FROM ledger_transactions ORDER BY id LIMIT 1)
+"""
 
 #: What somebody with all rights might do, and the invariant that names the row.
 TAMPERED = [
@@ -33,8 +39,8 @@ TAMPERED = [
     ("UPDATE allowances SET paid_until_wh = paid_until_wh + 1", "I7 paid until"),
     ("UPDATE allowance_grants SET energy_wh = energy_wh + 1", "I7 paid until"),
     ("UPDATE purchases SET kept_after_nfen = kept_after_nfen + 1 WHERE order_no = 1", "I7 money to energy"),
-    (f"{_KEY} SELECT 's', 'k', '', id FROM staff_members LIMIT 1", "I8 keys"),
-    (f"UPDATE ledger_transactions SET reverses_id = ({_ONE} DESC LIMIT 1) WHERE id = ({_ONE} LIMIT 1)", "I9 reversals"),
+    (_A_KEY_WITHOUT_ANSWER, "I8 keys"),
+    (_A_FALSE_REVERSAL, "I9 reversals"),
     ("UPDATE terminals SET last_order_no = 1", "P1 order numbers"),
     ("UPDATE commands SET args = args || '{\"value_wh\": 1}'", "P2 credits"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),

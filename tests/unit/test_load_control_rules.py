@@ -426,6 +426,69 @@ def test_everything_that_stands_against_a_cut_is_named_at_once() -> None:
     ]
 
 
+MONDAY = datetime(2026, 3, 9, 8, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("at", "stage", "held"),
+    [
+        (MONDAY, Stage.TRIPPED, []),
+        (MONDAY + DAY, Stage.TRIPPED, []),
+        (MONDAY + DAY + MINUTE, Stage.LIMITED, ["no_second_notice"]),
+    ],
+)
+def test_a_second_notice_for_monday_at_eight_permits_no_first_trip_on_tuesday_at_one_past_eight(
+    at: datetime, stage: Stage, held: list[str]
+) -> None:
+    second = served(SECOND, cut_not_before=MONDAY, served_at=MONDAY - HOUR)
+    decision = decide_stage(with_left(0, supplied_at=at, second_notice=second), now=at)
+    assert decision.stage is stage
+    assert codes(decision.held) == held
+    renewed = NoticeDue(kind=NoticeKind.SECOND, cut_not_before=at + timedelta(minutes=30))
+    assert decision.notice_due == (renewed if held else None)
+
+
+@pytest.mark.parametrize(
+    ("late", "stage", "held"), [(timedelta(0), Stage.TRIPPED, []), (SOON, Stage.WARNING, ["no_notice"])]
+)
+@pytest.mark.parametrize(
+    "written",
+    [
+        served(WRITTEN, cut_not_before=NOW - 30 * DAY, served_at=NOW - 40 * DAY),
+        served(WRITTEN, cut_not_before=NOW - 40 * DAY, served_at=NOW - 33 * DAY),
+    ],
+    ids=["by its time", "by its period"],
+)
+def test_a_written_notice_lapses_thirty_days_after_a_cut_could_come(
+    written: NoticeGiven, late: timedelta, stage: Stage, held: list[str]
+) -> None:
+    now = NOW + late
+    decision = decide_stage(with_left(0, supplied_at=now, written_notice=written), now=now)
+    assert decision.stage is stage
+    assert codes(decision.held) == held
+    renewed = NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=now + 3 * DAY)
+    assert decision.notice_due == (renewed if held else None)
+
+
+def test_once_a_point_is_tripped_its_notices_do_not_lapse() -> None:
+    long_ago = NOW - 300 * DAY
+    facts = with_left(
+        0,
+        stage=Stage.TRIPPED,
+        written_notice=served(WRITTEN, cut_not_before=long_ago, served_at=long_ago),
+        second_notice=served(SECOND, cut_not_before=long_ago, served_at=long_ago),
+    )
+    assert decided(facts).trip_round == 2
+    assert codes(decided(replace(facts, stage=Stage.LIMITED)).held) == ["no_notice"]
+
+
+def test_a_notice_that_was_never_served_does_not_lapse() -> None:
+    facts = with_left(0, written_notice=served(WRITTEN, cut_not_before=NOW - 300 * DAY, served_at=None))
+    assert decided(facts).notice_due is None
+    assert codes(decided(facts).held) == ["notice_not_served"]
+
+
 def test_facts_at_their_very_edge_still_cut() -> None:
     facts = with_left(
         0,

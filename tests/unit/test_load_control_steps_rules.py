@@ -271,6 +271,9 @@ STEPS: list[tuple[str, Stage, int | None, dict[str, Any], tuple[Step, ...]]] = [
     ("a credit under local control", Stage.NORMAL, None, {**UNDELIVERED, **LOCAL}, (CREDIT_7,)),
     ("a credit that arrived", Stage.NORMAL, None, {**UNDELIVERED, "credit_undelivered": False}, ()),
     ("no purchase on this terminal", Stage.NORMAL, None, {**UNDELIVERED, "order_no": 0, "started": False}, ()),
+    ("limited on a stale report", Stage.LIMITED, None, {"supplied_at": NOW - HOUR}, ()),
+    ("limited without a notice", Stage.LIMITED, None, {"written_notice": None}, ()),
+    ("limited above its level", Stage.LIMITED, None, {**left(20_000), "stage": Stage.LIMITED}, (LIMIT_300_KW,)),
     ("limited under local control", Stage.LIMITED, None, LOCAL, ()),
     ("normal under local control", Stage.NORMAL, None, {**LOCAL, **LIMITED_BY_US, **TRIPPED_BY_US}, ()),
 ]
