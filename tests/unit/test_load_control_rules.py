@@ -21,6 +21,7 @@ from app.load_control.rules import (
     levels,
     obstacles,
     threatened,
+    why_not_cut,
 )
 from app.notices.rules import NoticeKind
 
@@ -826,3 +827,36 @@ def test_every_reason_that_is_given_can_be_told(facts: Facts) -> None:
     assert decision.because
     for reason in (*decision.because, *decision.held):
         assert "{" not in reason.text("zh") + reason.text("en")
+
+
+OBSTACLES: list[dict[str, Any]] = [
+    {"credit_undelivered": True},
+    {"reachable": False},
+    {"estimated": True},
+    {"supplied_at": NOW - timedelta(days=2)},
+]
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES, ids=str)
+def test_a_purchase_into_the_limited_band_takes_the_point_out_of_tripped_whatever_else_stands(
+    obstacle: dict[str, Any],
+) -> None:
+    bought = with_left(5_000, stage=Stage.TRIPPED, stage_paid_until_wh=0, **obstacle)
+    assert decided(bought).stage is Stage.LIMITED
+
+
+def test_a_tripped_point_above_its_threshold_is_not_tripped_further() -> None:
+    facts = with_left(1, stage=Stage.TRIPPED)
+    assert "threshold_not_reached" in {one.code for one in why_not_cut(facts, cut=Cut.TRIP, automatic=True, now=NOW)}
+
+
+@pytest.mark.parametrize(("hours_ago", "lapsed"), [(23, False), (24, False), (25, True)])
+def test_a_second_notice_lapses_a_day_after_its_time(hours_ago: int, *, lapsed: bool) -> None:
+    given = NoticeGiven(
+        kind=NoticeKind.SECOND,
+        cut_not_before=NOW - timedelta(hours=hours_ago),
+        served_at=NOW - timedelta(hours=hours_ago + 1),
+    )
+    decision = decided(with_left(0, second_notice=given, stage=Stage.LIMITED))
+    assert (decision.stage is Stage.LIMITED) == lapsed
+    assert (decision.notice_due is not None) == lapsed
