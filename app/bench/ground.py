@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -144,7 +143,7 @@ class Ground:
 
     def _seed(self) -> None:
         pace = Pace(clock=Clock(), report_interval_s=REPORT_INTERVAL_S)
-        signed = seed.seed(self.engine, self.customers, pace=pace, now=datetime.now(UTC))
+        signed = seed.seed(self.engine, self.customers, pace=pace, now=Clock().now())
         self._analyze()
         public_key_pem = CommandSigner.from_file(self._signing_key, key_id=_KEY_ID).public_key_pem()
         self._devices = [

@@ -1,13 +1,13 @@
 """Measure: from a purchase to its energy at the terminal, with connected terminals and a moderate rate of sales."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from sqlalchemy import text
 
 from app.bench.figures import Figure, percentile
 from app.bench.ground import Ground
 from app.bench.programs import BenchFailed, Program
+from app.clock import Clock
 from app.database import transaction
 from app.embedded.ports import LOOPBACK
 
@@ -42,7 +42,7 @@ def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict
         ground.wait_for(_ANSWERING, count, fleet, within_s=60)
         ground.wait_quiet(worker)
         tell(f"{sales} purchases, {_PER_S} a second, to their terminals")
-        since = datetime.now(UTC)
+        since = Clock().now()
         _sell(ground, url, terminals=count, sales=sales)
         ground.wait_for(_EXECUTED, sales, worker, within_s=30, since=since)
     with transaction(ground.engine) as session:

@@ -3,11 +3,11 @@
 import re
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from app.bench.figures import Figure
 from app.bench.ground import Ground
 from app.bench.programs import BenchFailed, Program
+from app.clock import Clock
 from app.embedded.ports import LOOPBACK
 
 _CLIENTS = 16
@@ -40,7 +40,7 @@ def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict
 
 def _sold(ground: Ground, *, seconds: float) -> float:
     contracts = [one.contract_no for one in ground.customers]
-    since = datetime.now(UTC)
+    since = Clock().now()
     with ground.service(workers=_SERVICE_PROCESSES) as url:
         task = {
             "host": LOOPBACK,

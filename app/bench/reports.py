@@ -1,7 +1,7 @@
 """Measure: reports committed with receipts, a second, against a bare subscriber that counts the same messages."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from sqlalchemy import text
 from app.bench.figures import Figure
 from app.bench.ground import Ground
 from app.bench.programs import BenchFailed, Program
+from app.clock import Clock
 from app.database import new_id, transaction
 from app.demo.people_and_places import DemoCustomer
 from app.embedded.broker import SERVICE_USER
@@ -70,7 +71,7 @@ def _reports(ground: Ground, customer: DemoCustomer, spool_id: UUID, count: int)
             """),
             {"id": customer.terminal_id},
         ).one()
-    first_at = datetime.now(UTC) - count * _BETWEEN
+    first_at = Clock().now() - count * _BETWEEN
     written = []
     for seq in range(1, count + 1):
         supplied_wh = known.supplied_wh + seq
