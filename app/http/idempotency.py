@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.database import sqlstate
+from app.database import Step, sqlstate, together
 from app.http.policies import CurrentPerson, Person
 from app.http.refusals import FirstRequestStillRunning, IdempotencyKeyReused, IdempotencyKeyUnusable
 
@@ -104,7 +104,7 @@ def _is_first(session: Session, *, request: KeyedRequest) -> bool:
         "created_by": request.person.id,
     }
     try:
-        return session.execute(_TAKE, row).first() is not None
+        (is_first,) = together(session, Step(statement=_TAKE, values=row, read=bool))
     except OperationalError as error:
         if sqlstate(error) != _LOCK_TIMEOUT:
             raise

@@ -193,8 +193,10 @@ def _unless_lapsed(
     facts: Facts, given: NoticeGiven | None, *, period_s: int, after: timedelta, now: datetime
 ) -> NoticeGiven | None:
     cut_from = given.cut_from(period_s=period_s) if given else None
-    lapsed = cut_from is not None and facts.stage < Stage.TRIPPED and now - cut_from > after
-    return None if lapsed else given
+    if cut_from is None:
+        return given
+    begun = facts.last_trip_at is not None and facts.last_trip_at >= cut_from
+    return None if not begun and now - cut_from > after else given
 
 
 def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
@@ -217,15 +219,14 @@ def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
 
 
 def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
-    if due < Stage.NOTICE:
+    if due < Stage.NOTICE or _never_cut(facts):
         return None
     periods = facts.notice_periods
     written, second = _standing_notices(facts, now=now)
     if written is None:
         return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=now + timedelta(seconds=periods.written_s))
     written_from = written.cut_from(period_s=periods.written_s)
-    cut_comes = threatened(facts) and not _never_cut(facts)
-    if cut_comes and second is None and written_from is not None:
+    if threatened(facts) and second is None and written_from is not None:
         earliest = max(now, written_from - timedelta(seconds=periods.second_s))
         if now >= earliest and facts.control_mode is ControlMode.REMOTE:
             return NoticeDue(kind=NoticeKind.SECOND, cut_not_before=now + timedelta(seconds=periods.second_s))

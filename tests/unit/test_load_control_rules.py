@@ -472,16 +472,18 @@ def test_a_written_notice_lapses_thirty_days_after_a_cut_could_come(
     assert decision.notice_due == (renewed if held else None)
 
 
-def test_once_a_point_is_tripped_its_notices_do_not_lapse() -> None:
+def test_once_tripping_has_begun_on_them_notices_do_not_lapse() -> None:
     long_ago = NOW - 300 * DAY
     facts = with_left(
         0,
         stage=Stage.TRIPPED,
         written_notice=served(WRITTEN, cut_not_before=long_ago, served_at=long_ago),
         second_notice=served(SECOND, cut_not_before=long_ago, served_at=long_ago),
+        last_trip_at=long_ago + DAY,
     )
     assert decided(facts).trip_round == 2
-    assert codes(decided(replace(facts, stage=Stage.LIMITED)).held) == ["no_notice"]
+    assert codes(decided(replace(facts, last_trip_at=None)).held) == ["no_notice"]
+    assert codes(decided(replace(facts, last_trip_at=long_ago - DAY)).held) == ["no_notice"]
 
 
 def test_a_notice_that_was_never_served_does_not_lapse() -> None:
@@ -740,7 +742,8 @@ def test_a_notice_always_leaves_the_time_that_the_contract_promises(facts: Facts
     decision = decided(facts)
     due = decision.notice_due
     if due is None:
-        assert facts.written_notice is not None or not facts.started or decision.stage is Stage.NORMAL
+        never_cut = facts.protected or facts.guaranteed
+        assert facts.written_notice or never_cut or not facts.started or decision.stage is Stage.NORMAL
         return
     periods = facts.notice_periods
     if due.kind is NoticeKind.WRITTEN:
