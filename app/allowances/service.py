@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.allowances.models import Allowance
-from app.database import new_id
+from app.database import Step, new_id, together
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 
@@ -25,6 +26,8 @@ _GRANT = text("""
       FROM raised
  RETURNING paid_until_wh
 """)
+
+_KEEP_MONEY = text("UPDATE allowances SET kept_nfen = :kept WHERE supply_point_id = :id RETURNING paid_until_wh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +57,24 @@ def open_allowance(session: Session, supply_point_id: UUID, *, opening_supplied_
 
 def grant(session: Session, new: Grant, *, now: datetime) -> int:
     """Grant energy under the supply point's lock; returns the new ``paid_until_wh``."""
+    (paid_until_wh,) = together(session, to_grant(new, now=now))
+    return int(paid_until_wh)
+
+
+def to_grant(new: Grant, *, now: datetime) -> Step[int]:
+    """Return the step that grants energy; its answer is the new ``paid_until_wh``."""
     values = {**new.__dict__, "id": new_id(), "granted_at": now}
-    return int(session.execute(_GRANT, values).scalar_one())
+    return Step(statement=_GRANT, values=values, read=_paid_until_wh)
 
 
-def keep_money(session: Session, supply_point_id: UUID, *, kept_nfen: int) -> int:
-    """Record money that bought no whole Wh; returns ``paid_until_wh``, which stays as it was."""
-    row = session.execute(
-        text("UPDATE allowances SET kept_nfen = :kept WHERE supply_point_id = :id RETURNING paid_until_wh"),
-        {"kept": kept_nfen, "id": supply_point_id},
-    )
-    return int(row.scalar_one())
+def to_keep_money(supply_point_id: UUID, *, kept_nfen: int) -> Step[int]:
+    """Return the step that records money which bought no whole Wh; its answer is ``paid_until_wh``, as it was."""
+    return Step(statement=_KEEP_MONEY, values={"kept": kept_nfen, "id": supply_point_id}, read=_paid_until_wh)
+
+
+def _paid_until_wh(rows: list[Any]) -> int:
+    (row,) = rows
+    return int(row.paid_until_wh)
 
 
 def post_supplied(session: Session, supply_point_id: UUID, *, supplied_wh: int, now: datetime) -> int:

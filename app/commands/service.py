@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -31,7 +31,7 @@ from app.commands.rules import (
     proof,
     slot_of,
 )
-from app.database import new_id
+from app.database import Step, new_id, together
 from app.errors import Conflict
 from app.terminals import service as terminals
 
@@ -143,33 +143,45 @@ def add(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> UU
     What is open is superseded, or unknown where the terminal may be acting on it. What was carried out and is not
     proved yet loses its proof: the state that would show it is about to change.
     """
+    version = new.version or terminals.next_version(session, new.terminal_id)
+    command_id, step = to_add(replace(new, version=version), clock=clock, now=now)
+    (ended,) = together(session, step)
+    note_made_way(session, ended, now=now)
+    return command_id
+
+
+def to_add(new: NewCommand, *, clock: Clock, now: datetime) -> tuple[UUID, Step[list[Any]]]:
+    """Return the id that a command with a version will have, and the step that writes it into its slot.
+
+    The step answers with the commands that it ended, for :func:`note_made_way`.
+    """
     command_class = class_of(new.op, new.args, limit_w=new.limit_w)
     is_cut = command_class is CommandClass.CUT
-    command_id = new_id()
-    ended = session.execute(
-        _ADD,
-        {
-            "id": command_id,
-            "terminal_id": new.terminal_id,
-            "supply_point_id": new.supply_point_id,
-            "op": new.op,
-            "args": json.dumps(new.args),
-            "slot": slot_of(new.op, new.args),
-            "version": new.version or terminals.next_version(session, new.terminal_id),
-            "command_class": command_class,
-            "stage": new.stage,
-            "reason": new.reason,
-            "decision_id": new.decision_id,
-            "requested_by": new.requested_by,
-            "state": CommandState.WAITING,
-            "expires_at": now + clock.lived(CUT_VALID_S) if is_cut else None,
-            "in_doubt": sorted(IN_DOUBT),
-            "now": now,
-        },
-    ).all()
+    values = {
+        "id": new_id(),
+        "terminal_id": new.terminal_id,
+        "supply_point_id": new.supply_point_id,
+        "op": new.op,
+        "args": json.dumps(new.args),
+        "slot": slot_of(new.op, new.args),
+        "version": new.version,
+        "command_class": command_class,
+        "stage": new.stage,
+        "reason": new.reason,
+        "decision_id": new.decision_id,
+        "requested_by": new.requested_by,
+        "state": CommandState.WAITING,
+        "expires_at": now + clock.lived(CUT_VALID_S) if is_cut else None,
+        "in_doubt": sorted(IN_DOUBT),
+        "now": now,
+    }
+    return values["id"], Step(statement=_ADD, values=values, read=list)
+
+
+def note_made_way(session: Session, ended: Iterable[Any], *, now: datetime) -> None:
+    """Note of each command that a newer one ended how it ended."""
     for row in ended:
         session.execute(_ADD_STEP, {"id": new_id(), "command_id": row.id, "step": row.state, "at": now})
-    return command_id
 
 
 def call_back_cuts(session: Session, supply_point_id: UUID, *, because: str, now: datetime) -> list[UUID]:

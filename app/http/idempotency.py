@@ -112,6 +112,7 @@ def _is_first(session: Session, *, request: KeyedRequest) -> bool:
             "a request with this Idempotency-Key has not finished yet",
             remedy="send the same request again in a second; its answer will then be replayed",
         ) from error
+    return bool(is_first)
 
 
 def _replay(session: Session, *, request: KeyedRequest) -> Response:

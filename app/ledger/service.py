@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.database import new_id
+from app.database import Step, new_id, together
 from app.ledger.models import LedgerAccount
 from app.ledger.rules import CHART, AccountKind, Line, Overdrawn, Posting, check
 
@@ -78,29 +78,43 @@ def post(
         Overdrawn: a line would take a kept account below its floor; the caller's transaction must not be committed.
         ValueError: a posting is not whole, or one account appears twice in the same call.
     """
+    at = (effective_at or now, now)
+    ids, step = to_post(supply_point_id, postings, effective_and_recorded_at=at, actor_id=actor_id)
+    together(session, step)
+    return ids
+
+
+def to_post(
+    supply_point_id: UUID,
+    postings: Sequence[Posting],
+    *,
+    effective_and_recorded_at: tuple[datetime, datetime],
+    actor_id: UUID | None,
+) -> tuple[list[UUID], Step[None]]:
+    """Return the ids that postings will have, and the step that posts them; raises as :func:`post`."""
     for posting in postings:
         check(posting)
     ids = [new_id() for _ in postings]
     kept = _kept_lines(supply_point_id, [line for posting in postings for line in posting.lines])
-    moved = session.scalars(
-        _POST,
-        {
-            "kept": list(kept),
-            "changes": [line.amount * CHART[line.kind].normal_side for line in kept.values()],
-            "ids": ids,
-            "books": [posting.book for posting in postings],
-            "kinds": [posting.kind for posting in postings],
-            "keys": [posting.business_key for posting in postings],
-            "reverses": [posting.reverses_id for posting in postings],
-            "effective_at": effective_at or now,
-            "recorded_at": now,
-            "actor_id": actor_id,
-            **_entries(supply_point_id, ids, postings),
-        },
-    ).all()
-    for missing in kept.keys() - set(moved):
-        raise Overdrawn(account=kept[missing].kind)
-    return ids
+    values = {
+        "kept": list(kept),
+        "changes": [line.amount * CHART[line.kind].normal_side for line in kept.values()],
+        "ids": ids,
+        "books": [posting.book for posting in postings],
+        "kinds": [posting.kind for posting in postings],
+        "keys": [posting.business_key for posting in postings],
+        "reverses": [posting.reverses_id for posting in postings],
+        "effective_at": effective_and_recorded_at[0],
+        "recorded_at": effective_and_recorded_at[1],
+        "actor_id": actor_id,
+        **_entries(supply_point_id, ids, postings),
+    }
+
+    def refuse_overdrawn(moved: list[Any]) -> None:
+        for missing in kept.keys() - {row.id for row in moved}:
+            raise Overdrawn(account=kept[missing].kind)
+
+    return ids, Step(statement=_POST, values=values, read=refuse_overdrawn)
 
 
 def _kept_lines(supply_point_id: UUID, lines: list[Line]) -> dict[UUID, Line]:

@@ -13,6 +13,7 @@ from app.commands.models import Command
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchContract
 from app.customers.rules import ContractClosed, NoPriceInForce, Threshold
+from app.database import Step, together
 from app.errors import NotFound
 from app.purchases.models import Purchase
 from app.staff.models import StaffMember
@@ -23,7 +24,7 @@ _COUNTER = text("""
     SELECT contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.supply_point_id,
            contract.warning_wh, contract.warning_hours, contract.trip_wh,
            price.yuan_per_kwh, price.valid_until AS price_until,
-           allowance.kept_nfen, receivable.balance AS debt_fen,
+           allowance.paid_until_wh, allowance.kept_nfen, receivable.balance AS debt_fen,
            terminal.id AS terminal_id, live.recent_load_w
       FROM supply_contracts AS contract
       JOIN allowances AS allowance ON allowance.supply_point_id = contract.supply_point_id
@@ -60,6 +61,7 @@ class Counter:
     terminal_id: str
     yuan_per_kwh: Decimal
     price_until: datetime | None
+    paid_until_wh: int
     debt_fen: int
     kept_nfen: int
     alarm_wh: int
@@ -76,9 +78,23 @@ def counter(session: Session, contract_no: str, *, at: datetime) -> Counter:
         NoPriceInForce: no purchase price is valid at ``at``.
         NoTerminalFitted: there is no terminal to take the energy.
     """
-    row = session.execute(_COUNTER, {"contract_no": contract_no, "at": at}).first()
-    if row is None:
-        raise NoSuchContract(contract_no=contract_no)
+    (found,) = together(session, to_know(contract_no, at=at))
+    known: Counter = found
+    return known
+
+
+def to_know(contract_no: str, *, at: datetime) -> Step[Counter]:
+    """Return the step that reads what a sale needs; its answer raises as :func:`counter`."""
+
+    def read(rows: list[Any]) -> Counter:
+        if not rows:
+            raise NoSuchContract(contract_no=contract_no)
+        return _counter(rows[0], contract_no=contract_no, at=at)
+
+    return Step(statement=_COUNTER, values={"contract_no": contract_no, "at": at}, read=read)
+
+
+def _counter(row: Any, *, contract_no: str, at: datetime) -> Counter:
     if row.closed_at is not None:
         raise ContractClosed(contract_no=contract_no, closed_at=row.closed_at)
     expired = row.price_until is not None and row.price_until <= at
@@ -94,6 +110,7 @@ def counter(session: Session, contract_no: str, *, at: datetime) -> Counter:
         terminal_id=row.terminal_id,
         yuan_per_kwh=row.yuan_per_kwh,
         price_until=row.price_until,
+        paid_until_wh=row.paid_until_wh,
         debt_fen=row.debt_fen,
         kept_nfen=row.kept_nfen,
         alarm_wh=max(warning.level_wh(recent_load_w=row.recent_load_w or 0), row.trip_wh),

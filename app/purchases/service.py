@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -10,8 +11,7 @@ from sqlalchemy.orm import Session
 from app.allowances import service as allowances
 from app.commands import service as commands
 from app.commands.rules import Op
-from app.customers.queries import NoSuchContract
-from app.database import new_id
+from app.database import Step, new_id, together
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
@@ -82,46 +82,44 @@ def sell_energy(session: Session, sale: Sale, *, pace: Pace, now: datetime) -> S
     Raises:
         NoSuchContract, ContractClosed, NoPriceInForce, NoTerminalFitted, AmountNotSellable: nothing is written.
     """
-    if session.execute(_LOCK, {"contract_no": sale.contract_no}).first() is None:
-        raise NoSuchContract(contract_no=sale.contract_no)
-    known = queries.counter(session, sale.contract_no, at=now)
+    _, known = together(session, _to_lock(sale.contract_no), queries.to_know(sale.contract_no, at=now))
     priced = _quote(known, sale.paid_fen)
     counted = terminals.next_order(session, known.terminal_id)
-    purchase_id = new_id()
-    money_id, energy_id = _post(session, known, priced, purchase_id=purchase_id, sale=sale, now=now)
-    paid_until_wh = _grant(session, known, priced, energy_id=energy_id, order_no=counted.order_no, now=now)
-    command_id = None
-    if energy_id is not None:
-        command_id = _credit(session, known, priced, counted=counted, paid_until_wh=paid_until_wh, pace=pace, now=now)
-    purchase_no = session.execute(
-        _BOOK,
-        {
-            **priced.__dict__,
-            "id": purchase_id,
-            "day": f"{now:%Y%m%d}",
-            "supply_point_id": known.supply_point_id,
-            "contract_id": known.contract_id,
-            "terminal_id": known.terminal_id,
-            "cashier_id": sale.cashier_id,
-            "yuan_per_kwh": known.yuan_per_kwh,
-            "paid_until_wh": paid_until_wh,
-            "order_no": counted.order_no,
-            "command_id": command_id,
-            "money_transaction_id": money_id,
-            "energy_transaction_id": energy_id,
-            "booked_at": now,
-        },
-    ).scalar_one()
+    draft = _Draft(id=new_id(), sale=sale, known=known, priced=priced, counted=counted, booked_at=now)
+    ids, post = _to_post(draft)
+    command_id, credit = _to_credit(draft, pace=pace) if priced.energy_wh else (None, [])
+    steps = [post, _to_grant(draft, ids), _to_book(draft, ids, command_id=command_id), *credit]
+    _, granted_wh, purchase_no, *ended = together(session, *steps)
+    if granted_wh != draft.paid_until_wh:
+        raise LookupError(f"the allowance of {known.supply_point_id} moved without its supply point's lock")
+    for commands_ended in ended:
+        commands.note_made_way(session, commands_ended, now=now)
     load_control.after_purchase(session, known.supply_point_id, pace=pace, now=now)
     return Sold(
         purchase_no=purchase_no,
         order_no=counted.order_no,
         counter=known,
         quote=priced,
-        paid_until_wh=paid_until_wh,
+        paid_until_wh=draft.paid_until_wh,
         command_id=command_id,
         booked_at=now,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Draft:
+    """A sale of which all is known before it is written, since its supply point is locked."""
+
+    id: UUID
+    sale: Sale
+    known: Counter
+    priced: Quote
+    counted: terminals.Counted
+    booked_at: datetime
+
+    @property
+    def paid_until_wh(self) -> int:
+        return self.known.paid_until_wh + self.priced.energy_wh
 
 
 def _quote(known: Counter, paid_fen: int) -> Quote:
@@ -130,73 +128,90 @@ def _quote(known: Counter, paid_fen: int) -> Quote:
     )
 
 
-def _post(
-    session: Session, known: Counter, priced: Quote, *, purchase_id: UUID, sale: Sale, now: datetime
-) -> tuple[UUID, UUID | None]:
+def _to_lock(contract_no: str) -> Step[None]:
+    return Step(statement=_LOCK, values={"contract_no": contract_no}, read=lambda _rows: None)
+
+
+def _to_post(draft: _Draft) -> tuple[list[UUID], Step[None]]:
+    priced = draft.priced
     lines = [Line(kind=AccountKind.TILL, amount=priced.paid_fen)]
     if priced.debt_paid_fen:
         lines.append(Line(kind=AccountKind.RECEIVABLE, amount=-priced.debt_paid_fen))
     if priced.deposited_fen:
         lines.append(Line(kind=AccountKind.DEPOSIT, amount=-priced.deposited_fen))
-    postings = [Posting(kind="purchase", business_key=f"purchase:{purchase_id}:money", lines=tuple(lines))]
+    postings = [Posting(kind="purchase", business_key=f"purchase:{draft.id}:money", lines=tuple(lines))]
     if priced.energy_wh:
         postings.append(
             Posting(
                 kind="purchase",
-                business_key=f"purchase:{purchase_id}:energy",
+                business_key=f"purchase:{draft.id}:energy",
                 lines=(
                     Line(kind=AccountKind.ENERGY_SOLD, amount=priced.energy_wh),
                     Line(kind=AccountKind.ALLOWANCE, amount=-priced.energy_wh),
                 ),
             )
         )
-    ids = ledger.post(session, known.supply_point_id, postings, now=now, actor_id=sale.cashier_id)
-    return ids[0], ids[1] if priced.energy_wh else None
-
-
-def _grant(
-    session: Session, known: Counter, priced: Quote, *, energy_id: UUID | None, order_no: int, now: datetime
-) -> int:
-    if energy_id is None:
-        return allowances.keep_money(session, known.supply_point_id, kept_nfen=priced.kept_after_nfen)
-    return allowances.grant(
-        session,
-        allowances.Grant(
-            supply_point_id=known.supply_point_id,
-            transaction_id=energy_id,
-            reason="purchase",
-            energy_wh=priced.energy_wh,
-            kept_nfen=priced.kept_after_nfen,
-            order_no=order_no,
-        ),
-        now=now,
+    return ledger.to_post(
+        draft.known.supply_point_id,
+        postings,
+        effective_and_recorded_at=(draft.booked_at, draft.booked_at),
+        actor_id=draft.sale.cashier_id,
     )
 
 
-def _credit(
-    session: Session,
-    known: Counter,
-    priced: Quote,
-    *,
-    counted: terminals.Counted,
-    paid_until_wh: int,
-    pace: Pace,
-    now: datetime,
-) -> UUID:
+def _to_grant(draft: _Draft, ids: list[UUID]) -> Step[int]:
+    point, priced = draft.known.supply_point_id, draft.priced
+    if not priced.energy_wh:
+        return allowances.to_keep_money(point, kept_nfen=priced.kept_after_nfen)
+    new = allowances.Grant(
+        supply_point_id=point,
+        transaction_id=ids[1],
+        reason="purchase",
+        energy_wh=priced.energy_wh,
+        kept_nfen=priced.kept_after_nfen,
+        order_no=draft.counted.order_no,
+    )
+    return allowances.to_grant(new, now=draft.booked_at)
+
+
+def _to_credit(draft: _Draft, *, pace: Pace) -> tuple[UUID, list[Step[list[Any]]]]:
     """Order the terminal to take the energy; an older credit on its way makes way, since this one says it all."""
+    known = draft.known
     new = commands.NewCommand(
         terminal_id=known.terminal_id,
         supply_point_id=known.supply_point_id,
         op=Op.CREDIT,
         args={
-            "order_no": counted.order_no,
+            "order_no": draft.counted.order_no,
             "mode": "append",
-            "value_wh": priced.energy_wh,
-            "paid_until_wh": paid_until_wh,
+            "value_wh": draft.priced.energy_wh,
+            "paid_until_wh": draft.paid_until_wh,
             "alarm_wh": known.alarm_wh,
             "trip_wh": known.trip_wh,
         },
-        reason=f"purchase of {priced.energy_wh // 1000:,} kWh",
-        version=counted.version,
+        reason=f"purchase of {draft.priced.energy_wh // 1000:,} kWh",
+        version=draft.counted.version,
     )
-    return commands.add(session, new, clock=pace.clock, now=now)
+    command_id, step = commands.to_add(new, clock=pace.clock, now=draft.booked_at)
+    return command_id, [step]
+
+
+def _to_book(draft: _Draft, ids: list[UUID], *, command_id: UUID | None) -> Step[str]:
+    known = draft.known
+    values = {
+        **draft.priced.__dict__,
+        "id": draft.id,
+        "day": f"{draft.booked_at:%Y%m%d}",
+        "supply_point_id": known.supply_point_id,
+        "contract_id": known.contract_id,
+        "terminal_id": known.terminal_id,
+        "cashier_id": draft.sale.cashier_id,
+        "yuan_per_kwh": known.yuan_per_kwh,
+        "paid_until_wh": draft.paid_until_wh,
+        "order_no": draft.counted.order_no,
+        "command_id": command_id,
+        "money_transaction_id": ids[0],
+        "energy_transaction_id": ids[1] if draft.priced.energy_wh else None,
+        "booked_at": draft.booked_at,
+    }
+    return Step(statement=_BOOK, values=values, read=lambda rows: str(rows[0].purchase_no))

@@ -479,7 +479,7 @@ def test_once_tripping_has_begun_on_them_notices_do_not_lapse() -> None:
         stage=Stage.TRIPPED,
         written_notice=served(WRITTEN, cut_not_before=long_ago, served_at=long_ago),
         second_notice=served(SECOND, cut_not_before=long_ago, served_at=long_ago),
-        last_trip_at=long_ago + DAY,
+        last_trip_at=long_ago + 4 * DAY,
     )
     assert decided(facts).trip_round == 2
     assert codes(decided(replace(facts, last_trip_at=None)).held) == ["no_notice"]
