@@ -23,7 +23,7 @@ from sqlalchemy import (
     Uuid,
     create_engine,
 )
-from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from uuid_utils.compat import uuid7
@@ -170,7 +170,8 @@ def together(session: Session, *steps: Step[Any]) -> list[Any]:
 
 @cache
 def _as_psycopg(statement: TextClause) -> bytes:
-    return str(statement.compile(dialect=psycopg_dialect())).encode()
+    dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call] # SQLAlchemy has no types here
+    return str(statement.compile(dialect=dialect)).encode()
 
 
 def sqlstate(error: Any) -> str | None:

@@ -157,8 +157,9 @@ def to_add(new: NewCommand, *, clock: Clock, now: datetime) -> tuple[UUID, Step[
     """
     command_class = class_of(new.op, new.args, limit_w=new.limit_w)
     is_cut = command_class is CommandClass.CUT
+    command_id = new_id()
     values = {
-        "id": new_id(),
+        "id": command_id,
         "terminal_id": new.terminal_id,
         "supply_point_id": new.supply_point_id,
         "op": new.op,
@@ -175,7 +176,7 @@ def to_add(new: NewCommand, *, clock: Clock, now: datetime) -> tuple[UUID, Step[
         "in_doubt": sorted(IN_DOUBT),
         "now": now,
     }
-    return values["id"], Step(statement=_ADD, values=values, read=list)
+    return command_id, Step(statement=_ADD, values=values, read=list)
 
 
 def note_made_way(session: Session, ended: Iterable[Any], *, now: datetime) -> None:

@@ -88,7 +88,7 @@ def sell_energy(session: Session, sale: Sale, *, pace: Pace, now: datetime) -> S
     draft = _Draft(id=new_id(), sale=sale, known=known, priced=priced, counted=counted, booked_at=now)
     ids, post = _to_post(draft)
     command_id, credit = _to_credit(draft, pace=pace) if priced.energy_wh else (None, [])
-    steps = [post, _to_grant(draft, ids), _to_book(draft, ids, command_id=command_id), *credit]
+    steps: list[Step[Any]] = [post, _to_grant(draft, ids), _to_book(draft, ids, command_id=command_id), *credit]
     _, granted_wh, purchase_no, *ended = together(session, *steps)
     if granted_wh != draft.paid_until_wh:
         raise LookupError(f"the allowance of {known.supply_point_id} moved without its supply point's lock")
