@@ -324,6 +324,7 @@ def _notices_of(facts: Facts, decision: StageDecision) -> list[tuple[NoticeKind,
         told.append((decision.notice_due.kind, decision.notice_due.cut_not_before))
     if decision.stage > facts.stage:
         entered = {
+            Stage.NOTICE: NoticeKind.REMINDER,
             Stage.WARNING: NoticeKind.WARNING,
             Stage.LIMITED: NoticeKind.LIMITED,
             Stage.TRIPPED: NoticeKind.TRIPPED,

@@ -506,7 +506,7 @@ def test_a_protected_guaranteed_or_local_point_is_warned_and_never_cut(
         decision = factory.at(hours).reassess(times=2)
     assert (decision.stage.word, [one.code for one in decision.held]) == ("warning", codes)
     assert factory.issued() == Counter(credit=1, warn=2)
-    assert factory.told() == ["written", "warning"]
+    assert factory.told() == ["written" if codes == ["terminal_decides"] else "reminder", "warning"]
 
 
 @pytest.mark.parametrize(("terms", "state", "codes"), PROTECTIONS)
