@@ -212,20 +212,15 @@ def step_of(order: Order, facts: Facts, *, capacity_w: int, now: datetime) -> St
 def check_cut(facts: Facts, *, cut: Cut, now: datetime) -> None:
     """Refuse a cut by hand while anything stands against it.
 
-    Beyond :func:`app.load_control.rules.why_not_cut`, every cut needs a terminal that can be reached, since a cut is
-    never kept for later, and one that holds all that was paid for, since it may act on what it holds.
+    It needs a terminal that can be reached, since a cut is never kept for later, and one that holds all that was paid
+    for, since it may act on what it holds; :func:`app.load_control.rules.why_not_cut` says what else.
 
     Raises:
         CutRefused: names every interlock.
     """
-    found = list(why_not_cut(facts, cut=cut, automatic=False, now=now))
-    codes = {reason.code for reason in found}
-    if facts.credit_undelivered and "credit_undelivered" not in codes:
-        found.append(Reason("credit_undelivered"))
-    if not facts.reachable and "unreachable" not in codes:
-        found.append(Reason("unreachable"))
+    found = why_not_cut(facts, cut=cut, automatic=False, now=now)
     if found:
-        raise CutRefused(cut=cut, interlocks=found)
+        raise CutRefused(cut=cut, interlocks=list(found))
 
 
 def _warning(kind: NoticeKind, facts: Facts, *, cut_not_before: datetime | None, now: datetime) -> Step:
