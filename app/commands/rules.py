@@ -141,7 +141,7 @@ def after_ack(
 def next_try_s(*, attempts: int, chance: float) -> float:
     """Return the machine seconds until the next try: 5, 10, 20 … 300, each spread by ``chance`` (0..1) to ±20 %.
 
-    The third try, with chance 0.5, comes 20 s after the second.
+    After three tries, with chance 0.5, the fourth comes 20 s later.
     """
     wait_s = min(ANSWER_WITHIN_S << min(attempts - 1, 10), _LONGEST_WAIT_S)
     return wait_s * (0.8 + 0.4 * chance)

@@ -15,7 +15,7 @@ from app.terminals.models import Terminal, TerminalLive
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a birth or a heartbeat told. ``session_new`` asks for a new proof of the downlink."""
+    """What a birth or a heartbeat told; ``clock`` is None where it was left out."""
 
     terminal_id: str
     session: str
