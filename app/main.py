@@ -1,6 +1,9 @@
 """The HTTP process: the API with its edge, its documentation and its health."""
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -31,18 +34,19 @@ from app.settings import Settings
 
 API = "/api/v1"
 
-#: The routers of the features, each under ``/api/v1``.
+#: The routers of the features, each under ``/api/v1``; one is asked after the other, so the counter comes first.
 ROUTERS = [
+    app.purchases.routes.router,
     app.staff.routes.router,
     app.customers.routes.router,
     app.terminals.routes.router,
-    app.purchases.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
     app.terminal_reports.routes.router,
 ]
 
 _GRACE_S = 10
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
 
 _DESCRIPTION = """
 Prepaid and load-control purchase of electricity for large customers 大用户预付费及负控购电.
@@ -127,8 +131,13 @@ def application_of_this_process() -> FastAPI:
 @asynccontextmanager
 async def _lifespan(service: FastAPI) -> AsyncIterator[None]:
     # As many routes at once as connections: one more would only wait for a connection while holding a thread.
-    limiter = anyio.to_thread.current_default_thread_limiter()
-    limiter.total_tokens = service.state.settings.database_pool_size
+    connections = service.state.settings.database_pool_size
+    anyio.to_thread.current_default_thread_limiter().total_tokens = connections
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(connections))
+    # What lives as long as the process is not looked through again and again for rubbish.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
     yield
     if service.state.owns_engine:
         service.state.engine.dispose()

@@ -25,9 +25,9 @@ class _Sales:
 class _Counter:
     """One connection. Requests are written as bytes: a full HTTP client would cost more than what it measures."""
 
-    def __init__(self, task: dict[str, Any]) -> None:
+    def __init__(self, task: dict[str, Any], *, token: str) -> None:
         self._host = f"{task['host']}:{task['port']}"
-        self._token = task["token"]
+        self._token = token
         self._amount_yuan = task["amount_yuan"]
         self._socket = socket.create_connection((task["host"], task["port"]), timeout=_TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,10 +77,9 @@ def _sell(counter: _Counter, sales: _Sales, *, contracts: list[str], until_s: fl
 
 def main() -> None:
     task = read_task()
-    clients: int = task["clients"]
     counters = []
-    for _ in range(clients):
-        counters.append(_Counter(task))
+    for token in task["tokens"]:
+        counters.append(_Counter(task, token=token))
         sleep(_BETWEEN_CONNECTS_S)  # one by one, so that the service's processes share them
     sales = [_Sales() for _ in counters]
     wait_begin()
@@ -90,7 +89,7 @@ def main() -> None:
             target=_sell,
             args=(counter, sold),
             kwargs={
-                "contracts": task["contracts"][number::clients],
+                "contracts": task["contracts"][number :: len(counters)],
                 "until_s": began_s + task["seconds"],
                 "every_s": task["every_s"],
             },

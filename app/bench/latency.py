@@ -59,9 +59,8 @@ def _sell(ground: Ground, url: str, *, terminals: int, sales: int) -> None:
     task = {
         "host": LOOPBACK,
         "port": ground.http_port,
-        "token": ground.cashier_token(url),
+        "tokens": ground.cashier_tokens(url, _CASHIERS),
         "amount_yuan": _AMOUNT_YUAN,
-        "clients": _CASHIERS,
         "contracts": (contracts * (sales // terminals + 1))[:sales],
         "seconds": 10 * _SECONDS,
         "every_s": _CASHIERS / _PER_S,

@@ -49,9 +49,8 @@ def _sold(ground: Ground, *, seconds: float) -> float:
         task = {
             "host": LOOPBACK,
             "port": ground.http_port,
-            "token": ground.cashier_token(url),
+            "tokens": ground.cashier_tokens(url, _CLIENTS),
             "amount_yuan": _AMOUNT_YUAN,
-            "clients": _CLIENTS,
             "contracts": (contracts * (_SALES // len(contracts) + 1))[:_SALES],
             "seconds": seconds,
             "every_s": 0,

@@ -5,24 +5,29 @@ request with that key waits on the row until the first has ended. A refusal roll
 may succeed once its cause is gone.
 """
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.database import Step, sqlstate, together
-from app.http.policies import CurrentPerson, Person
+from app.database import Step, in_transaction, sqlstate, together
+from app.http.policies import Person
 from app.http.refusals import FirstRequestStillRunning, IdempotencyKeyReused, IdempotencyKeyUnusable
+from app.settings import Settings
 
 REPLAYED_HEADER = "Idempotent-Replayed"
+
+Effect = Callable[..., tuple[int, BaseModel]]
 
 _LOCK_TIMEOUT = "55P03"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,200}")
@@ -38,21 +43,47 @@ _STORED = text("SELECT request_hash, status, body FROM idempotency_keys WHERE sc
 
 @dataclass(frozen=True, kw_only=True)
 class KeyedRequest:
-    """A request that its sender can safely send again."""
+    """A request that its sender can safely send again, with all that a route needs to answer it once."""
 
     key: str
     route: str
     body_hash: bytes
     person: Person
+    now: datetime
+    settings: Settings
+    engine: Engine
 
     @property
     def scope(self) -> str:
         return f"{self.route} {self.person.id}"
 
+    async def once(self, effect: Effect, *, ahead: Sequence[Step[Any]] = ()) -> Response:
+        """Run ``effect`` in a thread and a transaction if this key is new, else give the stored answer again.
+
+        Args:
+            effect: changes state in the session that it is given and returns status and answer; the answers of
+                ``ahead`` follow the session.
+            ahead: the effect's first statements, to travel with the one that takes the key.
+
+        Raises:
+            IdempotencyKeyReused: the key came with another body before.
+            FirstRequestStillRunning: another request with this key holds it for longer than the lock timeout.
+        """
+        return await asyncio.to_thread(self._answer, effect, ahead)
+
+    def _answer(self, effect: Effect, ahead: Sequence[Step[Any]]) -> Response:
+        try:
+            return in_transaction(self.engine, answer_first, request=self, effect=effect, ahead=ahead)
+        except _AnsweredBefore:
+            return in_transaction(self.engine, _replay, request=self)
+
+
+class _AnsweredBefore(Exception):
+    """Undo what has travelled with the key, and look for the stored answer."""
+
 
 async def keyed_request(
     request: Request,
-    person: CurrentPerson,
     key: Annotated[
         str | None,
         Header(
@@ -68,35 +99,36 @@ async def keyed_request(
     if not _VISIBLE_ASCII.fullmatch(key):
         raise IdempotencyKeyUnusable("the Idempotency-Key is not 1 to 200 visible ASCII characters", remedy=remedy)
     body_hash = hashlib.sha256(await request.body()).digest()
-    return KeyedRequest(key=key, route=f"{request.method} {request.url.path}", body_hash=body_hash, person=person)
+    state = request.app.state
+    return KeyedRequest(
+        key=key,
+        route=f"{request.method} {request.scope['path']}",
+        body_hash=body_hash,
+        person=request.state.person,
+        now=state.settings.clock.now(),
+        settings=state.settings,
+        engine=state.engine,
+    )
 
 
-#: Ask for this in a route that moves value, and hand it to :func:`once`.
+#: Ask for this in a route that moves value, and for no session or moment besides: one dependency, one visit to the
+#: thread pool.
 Keyed = Annotated[KeyedRequest, Depends(keyed_request)]
 
 
-def once(session: Session, *, request: KeyedRequest, effect: Callable[[], tuple[int, BaseModel]]) -> Response:
-    """Run ``effect`` if this key is new, else give the stored answer again.
-
-    Args:
-        session: of the request; the key's row and the effect are committed together.
-        request: the key, whose it is and what it asks.
-        effect: changes state in the same session and returns status and answer.
-
-    Raises:
-        IdempotencyKeyReused: the key came with another body before.
-        FirstRequestStillRunning: another request with this key holds it for longer than the lock timeout.
-    """
-    if not _is_first(session, request=request):
-        return _replay(session, request=request)
-    status, answer = effect()
+def answer_first(
+    session: Session, *, request: KeyedRequest, effect: Effect, ahead: Sequence[Step[Any]] = ()
+) -> Response:
+    """Take the key, do the effect, keep the answer."""
+    answers = _take_key(session, request=request, ahead=ahead)
+    status, answer = effect(session, *answers)
     body = answer.model_dump_json(by_alias=True).encode()
-    session.flush()
-    session.execute(_KEEP, {"scope": request.scope, "key": request.key, "status": status, "body": body})
+    kept = {"scope": request.scope, "key": request.key, "status": status, "body": body}
+    together(session, Step(statement=_KEEP, values=kept, read=bool))
     return Response(body, status_code=status, media_type="application/json")
 
 
-def _is_first(session: Session, *, request: KeyedRequest) -> bool:
+def _take_key(session: Session, *, request: KeyedRequest, ahead: Sequence[Step[Any]]) -> list[Any]:
     row = {
         "scope": request.scope,
         "key": request.key,
@@ -104,15 +136,20 @@ def _is_first(session: Session, *, request: KeyedRequest) -> bool:
         "created_by": request.person.id,
     }
     try:
-        (is_first,) = together(session, Step(statement=_TAKE, values=row, read=bool))
+        _, *answers = together(session, Step(statement=_TAKE, values=row, read=_refuse_second), *ahead)
     except OperationalError as error:
         if sqlstate(error) != _LOCK_TIMEOUT:
             raise
         raise FirstRequestStillRunning(
-            "a request with this Idempotency-Key has not finished yet",
+            "a request with this Idempotency-Key, or another about the same customer, has not finished yet",
             remedy="send the same request again in a second; its answer will then be replayed",
         ) from error
-    return bool(is_first)
+    return answers
+
+
+def _refuse_second(rows: list[Any]) -> None:
+    if not rows:
+        raise _AnsweredBefore
 
 
 def _replay(session: Session, *, request: KeyedRequest) -> Response:

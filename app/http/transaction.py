@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.database import transaction
@@ -15,11 +14,6 @@ from app.settings import Settings
 def open_transaction(request: Request) -> Iterator[Session]:
     with transaction(request.app.state.engine) as session:
         yield session
-
-
-async def engine_in_use(request: Request) -> Engine:
-    engine: Engine = request.app.state.engine
-    return engine
 
 
 async def settings_in_force(request: Request) -> Settings:
@@ -35,8 +29,6 @@ async def moment(request: Request) -> datetime:
 #: A session whose transaction is committed before the answer goes out. With the other scope, "request", the
 #: answer would be on its way already and a failed commit would still look like a success.
 Db = Annotated[Session, Depends(open_transaction, scope="function")]
-#: For a route that opens its own transaction with `in_transaction`: one visit to the thread pool instead of three.
-Database = Annotated[Engine, Depends(engine_in_use)]
 #: Contract time at the start of the request.
 Now = Annotated[datetime, Depends(moment)]
 AppSettings = Annotated[Settings, Depends(settings_in_force)]

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -19,7 +19,7 @@ from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.customers.models import SupplyContract
 from app.customers.service import NewContract
-from app.database import new_id
+from app.database import Step, new_id
 from app.errors import Refused
 from app.ledger import service as ledger
 from app.load_control import queries
@@ -48,6 +48,13 @@ _GRACE_S = 10
 
 #: What each operation would take away where it is a cut.
 CUTS = {Op.LIMIT: Cut.LIMIT, Op.TRIP: Cut.TRIP, Op.CONTROL: Cut.CONTROL, Op.GUARANTEE: Cut.GUARANTEE_OFF}
+
+
+class LookedAt(NamedTuple):
+    """What stands against a point in normal stage all the same."""
+
+    cut_ordered: bool
+    cut_announced: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,13 +174,20 @@ def reassess(
     return decided
 
 
-def after_purchase(session: Session, supply_point_id: UUID, *, pace: Pace, now: datetime) -> None:
+def to_look_again(supply_point_id: UUID, *, now: datetime) -> Step[LookedAt | None]:
+    """Return the step that lets a point in normal stage be looked at again; its answer is for `after_purchase`."""
+    values = {"now": now, "id": supply_point_id, "open": sorted(OPEN)}
+    return Step(statement=_STILL_NORMAL, values=values, read=lambda rows: LookedAt(*rows[0]) if rows else None)
+
+
+def after_purchase(
+    session: Session, supply_point_id: UUID, *, still_normal: LookedAt | None, pace: Pace, now: datetime
+) -> None:
     """Give back what a purchase gives back, at once; a point in normal stage only looks again at its own pace.
 
     The caller holds the supply point's lock. More energy cannot take a point out of the normal stage, so the
     counter is full: the sweep moves the reading to look at. What a person ordered or announced there is taken back.
     """
-    still_normal = session.execute(_STILL_NORMAL, {"now": now, "id": supply_point_id, "open": sorted(OPEN)}).first()
     if still_normal is None or still_normal.cut_ordered:
         commands.call_back_cuts(session, supply_point_id, because=_PAID, now=now)
     if still_normal is None:
@@ -279,7 +293,7 @@ def _act(
         args, version = step.args, None
         if step.op == Op.CREDIT:
             # A fresh number: the terminal may have refused the old one for having seen it before.
-            counted = terminals.next_order(session, picture.terminal_id)
+            counted = terminals.next_order(session, picture.supply_point_id)
             args, version = {**args, "order_no": counted.order_no}, counted.version
         commands.issue(
             session,

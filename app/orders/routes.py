@@ -5,10 +5,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body
 from fastapi.responses import Response
+from sqlalchemy.orm import Session
 
 from app.commands import queries
 from app.commands.rules import CommandState
-from app.http.idempotency import Keyed, once
+from app.http.idempotency import Keyed
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import CurrentPerson, allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
@@ -44,24 +45,21 @@ _EXAMPLES = {
     response_model=CommandShown,
     dependencies=[allow(Role.OPERATOR)],
 )
-def give_order(
+async def give_order(
     wanted: Annotated[AnyOrder, Body(discriminator="action", openapi_examples=_EXAMPLES)],
-    session: Db,
-    now: Now,
-    settings: AppSettings,
     request: Keyed,
 ) -> Response:
     """What takes supply away passes the interlocks first; a refusal names each of them and what would be right.
 
     A round that the stage keeps tripped is tripped again after a close, unless supply is guaranteed or paid for.
     """
+    order = wanted.to_give(requested_by=request.person.id)
 
-    def give() -> tuple[int, CommandShown]:
-        order = wanted.to_give(requested_by=request.person.id)
-        command = service.give(session, order, pace=_pace(settings), now=now)
+    def give(session: Session) -> tuple[int, CommandShown]:
+        command = service.give(session, order, pace=_pace(request.settings), now=request.now)
         return 201, CommandShown.of(queries.command_given(session, command.id))
 
-    return once(session, request=request, effect=give)
+    return await request.once(give)
 
 
 @router.get("/commands", summary="List commands", dependencies=[signed_in()])

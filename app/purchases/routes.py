@@ -6,15 +6,16 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
-from app.database import in_transaction
-from app.http.idempotency import Keyed, once
+from app.http.idempotency import Keyed
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
-from app.http.transaction import AppSettings, Database, Db, Now
+from app.http.transaction import Db, Now
 from app.load_control.service import Pace
 from app.purchases import queries, service
+from app.purchases.queries import Counter
 from app.purchases.schemas import ContractNo, PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut
 from app.staff.rules import Role
+from app.terminals.service import Counted
 
 router = APIRouter(prefix="/purchases", tags=["purchases"])
 
@@ -36,25 +37,22 @@ def quote_purchase(wanted: PurchaseRequest, session: Db, now: Now) -> QuoteOut:
     response_model=PurchaseOut,
     dependencies=[allow(Role.CASHIER)],
 )
-def create_purchase(
-    wanted: PurchaseRequest, database: Database, now: Now, settings: AppSettings, request: Keyed
-) -> Response:
+async def create_purchase(wanted: PurchaseRequest, request: Keyed) -> Response:
     """Old debt is paid first, the rest becomes energy at the price in force, and the terminal is told at once.
 
     Send a fresh `Idempotency-Key`, keep it, and send the same request again whenever the answer did not arrive: it
     is sold once, and every answer has the same bytes. A refusal is not stored, so the same key may succeed later.
     """
+    settings = request.settings
     pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
     sale = service.Sale(contract_no=wanted.contract_no, paid_fen=wanted.paid_fen, cashier_id=request.person.id)
 
-    def sell(session: Session) -> Response:
-        return once(
-            session,
-            request=request,
-            effect=lambda: (201, PurchaseOut.of_sale(service.sell_energy(session, sale, pace=pace, now=now))),
+    def sell(session: Session, _locked: None, known: Counter, counted: Counted) -> tuple[int, PurchaseOut]:
+        return 201, PurchaseOut.of_sale(
+            service.sell_opened(session, sale, known, counted, pace=pace, now=request.now)
         )
 
-    return in_transaction(database, sell)
+    return await request.once(sell, ahead=service.opening_of(sale, now=request.now))
 
 
 @router.get("", summary="List purchases", dependencies=[signed_in()])

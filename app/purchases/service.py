@@ -76,25 +76,44 @@ def quote_sale(session: Session, *, contract_no: str, paid_fen: int, now: dateti
 def sell_energy(session: Session, sale: Sale, *, pace: Pace, now: datetime) -> Sold:
     """Sell energy on a contract, whole or not at all.
 
-    The supply point's lock comes first: from here on no cut of this point can be claimed, and whatever cut was on its
-    way is called back or undone before the customer has the receipt.
-
     Raises:
         NoSuchContract, ContractClosed, NoPriceInForce, NoTerminalFitted, AmountNotSellable: nothing is written.
     """
-    _, known = together(session, _to_lock(sale.contract_no), queries.to_know(sale.contract_no, at=now))
+    _, known, counted = together(session, *opening_of(sale, now=now))
+    return sell_opened(session, sale, known, counted, pace=pace, now=now)
+
+
+def opening_of(sale: Sale, *, now: datetime) -> tuple[Step[None], Step[Counter], Step[terminals.Counted]]:
+    """Return a sale's first steps: lock the supply point, know what is needed, take the order number.
+
+    The supply point's lock comes first: from here on no cut of this point can be claimed, and whatever cut was on its
+    way is called back or undone before the customer has the receipt. The answers are for :func:`sell_opened`.
+    """
+    no = sale.contract_no
+    return _to_lock(no), queries.to_know(no, at=now), terminals.to_next_order(no)
+
+
+def sell_opened(
+    session: Session, sale: Sale, known: Counter, counted: terminals.Counted, *, pace: Pace, now: datetime
+) -> Sold:
+    """Do what :func:`sell_energy` does after the first steps, in their transaction."""
     priced = _quote(known, sale.paid_fen)
-    counted = terminals.next_order(session, known.terminal_id)
     draft = _Draft(id=new_id(), sale=sale, known=known, priced=priced, counted=counted, booked_at=now)
     ids, post = _to_post(draft)
     command_id, credit = _to_credit(draft, pace=pace) if priced.energy_wh else (None, [])
-    steps: list[Step[Any]] = [post, _to_grant(draft, ids), _to_book(draft, ids, command_id=command_id), *credit]
-    _, granted_wh, purchase_no, *ended = together(session, *steps)
+    _, granted_wh, purchase_no, still_normal, *ended = together(
+        session,
+        post,
+        _to_grant(draft, ids),
+        _to_book(draft, ids, command_id=command_id),
+        load_control.to_look_again(known.supply_point_id, now=now),
+        *credit,
+    )
     if granted_wh != draft.paid_until_wh:
         raise LookupError(f"the allowance of {known.supply_point_id} moved without its supply point's lock")
     for commands_ended in ended:
         commands.note_made_way(session, commands_ended, now=now)
-    load_control.after_purchase(session, known.supply_point_id, pace=pace, now=now)
+    load_control.after_purchase(session, known.supply_point_id, still_normal=still_normal, pace=pace, now=now)
     return Sold(
         purchase_no=purchase_no,
         order_no=counted.order_no,

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.database import sqlstate
+from app.database import Step, sqlstate, together
 from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
 
@@ -19,13 +19,16 @@ from app.terminals.models import Terminal, TerminalLive, TerminalRound
 _BCRYPT_ROUNDS = 4
 _NO_SUCH_PARENT = "23503"
 
-_COUNT = text("""
+_NEXT_VERSION = text("UPDATE terminals SET last_version = last_version + 1 WHERE id = :id RETURNING last_version")
+
+# A terminal that has served elsewhere, or books restored from yesterday: go on from what it holds.
+_NEXT_ORDER = text("""
     UPDATE terminals
        SET last_version = last_version + 1,
-           -- A terminal that has served elsewhere, or books restored from yesterday: go on from what it holds.
-           last_order_no = CASE WHEN :orders = 0 THEN last_order_no ELSE 1 + greatest(last_order_no,
-               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = :terminal_id)) END
-     WHERE id = :terminal_id
+           last_order_no = 1 + greatest(last_order_no,
+               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = terminals.id))
+     WHERE supply_point_id = coalesce(CAST(:supply_point_id AS uuid),
+               (SELECT supply_point_id FROM supply_contracts WHERE contract_no = :contract_no))
  RETURNING last_version, last_order_no
 """)
 
@@ -110,11 +113,21 @@ def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
 
 def next_version(session: Session, terminal_id: str) -> int:
     """Take the next command version under the terminal's lock."""
-    row = session.execute(_COUNT, {"terminal_id": terminal_id, "orders": 0}).one()
-    return int(row.last_version)
+    return int(session.execute(_NEXT_VERSION, {"id": terminal_id}).scalar_one())
 
 
-def next_order(session: Session, terminal_id: str) -> Counted:
-    """Take the next order number, and with it the version of the command that carries it."""
-    row = session.execute(_COUNT, {"terminal_id": terminal_id, "orders": 1}).one()
-    return Counted(version=row.last_version, order_no=row.last_order_no)
+def next_order(session: Session, supply_point_id: UUID) -> Counted:
+    """Take the next order number of a terminal, and with it the version of the command that carries it."""
+    (counted,) = together(session, _to_next_order(supply_point_id=supply_point_id, contract_no=None))
+    taken: Counted = counted
+    return taken
+
+
+def to_next_order(contract_no: str) -> Step[Counted]:
+    """Return the step of :func:`next_order` for a sale, which knows no more than the contract yet."""
+    return _to_next_order(supply_point_id=None, contract_no=contract_no)
+
+
+def _to_next_order(*, supply_point_id: UUID | None, contract_no: str | None) -> Step[Counted]:
+    values = {"supply_point_id": supply_point_id, "contract_no": contract_no}
+    return Step(statement=_NEXT_ORDER, values=values, read=lambda rows: Counted(*rows[0]))

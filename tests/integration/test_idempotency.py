@@ -1,8 +1,11 @@
 """The same key gives the same bytes and one effect, whatever happens at the same time."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from uuid import UUID
 
 import httpx
 import pytest
@@ -13,13 +16,13 @@ from people import a_person, an_office, bearer
 from pydantic import BaseModel
 from running import running, settings_for
 from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
 
 from app.database import new_id, transaction
 from app.errors import Refused
-from app.http.idempotency import Keyed, KeyedRequest, once
+from app.http.idempotency import Keyed, KeyedRequest, answer_first
 from app.http.policies import Person, allow
 from app.http.refusals import FirstRequestStillRunning
-from app.http.transaction import Db
 from app.main import create_app
 from app.settings import Settings
 from app.staff.rules import Role
@@ -39,15 +42,27 @@ class MadeOffice(BaseModel):
 
 
 @router.post("/test/offices", dependencies=[allow(Role.CASHIER)])
-def make_an_office(wanted: WantedOffice, session: Db, request: Keyed) -> Response:
-    def make() -> tuple[int, BaseModel]:
+async def make_an_office(wanted: WantedOffice, request: Keyed) -> Response:
+    def make(session: Session) -> tuple[int, BaseModel]:
+        offices = session.scalars(text("SELECT code FROM offices WHERE code LIKE 'allowed%'")).all()
         office = create_office(session, code=f"{wanted.code}-{new_id()}", name_zh="一", name_en="one")
         if wanted.refused and len(offices) == 0:
             raise Refused("not now", remedy="later")
         return 201, MadeOffice(id=str(office.id), code=office.code)
 
-    offices = session.scalars(text("SELECT code FROM offices WHERE code LIKE 'allowed%'")).all()
-    return once(session, request=request, effect=make)
+    return await request.once(make)
+
+
+def a_keyed_request(database: Database, settings: Settings, *, staff_id: UUID) -> KeyedRequest:
+    return KeyedRequest(
+        key="k",
+        route="POST /test",
+        body_hash=b"hash",
+        person=Person(id=staff_id, sign_in_name="x", roles=frozenset()),
+        now=settings.clock.now(),
+        settings=settings,
+        engine=database.engine,
+    )
 
 
 @pytest.fixture
@@ -140,47 +155,44 @@ def test_a_key_is_needed(
     assert count_offices(database) == 0
 
 
-def test_a_first_request_that_does_not_end_is_told(database: Database, cashier: dict[str, str]) -> None:
+def test_a_first_request_that_does_not_end_is_told(
+    database: Database, settings: Settings, cashier: dict[str, str]
+) -> None:
     assert cashier
     with database.engine.connect() as connection:
         staff_id = connection.scalar(text("SELECT id FROM staff_members"))
     assert staff_id is not None
-    request = KeyedRequest(
-        key="k",
-        route="POST /test",
-        body_hash=b"hash",
-        person=Person(id=staff_id, sign_in_name="x", roles=frozenset()),
-    )
+    request = a_keyed_request(database, settings, staff_id=staff_id)
 
-    def answer() -> tuple[int, BaseModel]:
+    def answer(_session: Session) -> tuple[int, BaseModel]:
         return 201, MadeOffice(id="1", code="A")
 
     impatient = create_engine(
         database.application_url, connect_args={"options": "-c lock_timeout=100ms -c timezone=UTC"}
     )
     with transaction(database.engine) as first:
-        once(first, request=request, effect=answer)
-        with pytest.raises(FirstRequestStillRunning), transaction(impatient) as second:
-            once(second, request=request, effect=answer)
-    with transaction(impatient) as third:
-        assert once(third, request=request, effect=answer).headers["idempotent-replayed"] == "true"
+        answer_first(first, request=request, effect=answer)
+        with pytest.raises(FirstRequestStillRunning):
+            asyncio.run(replace(request, engine=impatient).once(answer))
+    assert asyncio.run(request.once(answer)).headers["idempotent-replayed"] == "true"
     impatient.dispose()
 
 
-def test_a_crash_leaves_neither_key_nor_effect(database: Database, cashier: dict[str, str]) -> None:
+def test_a_crash_leaves_neither_key_nor_effect(
+    database: Database, settings: Settings, cashier: dict[str, str]
+) -> None:
     assert cashier
     with database.engine.connect() as connection:
         staff_id = connection.scalar(text("SELECT id FROM staff_members"))
     assert staff_id is not None
-    person = Person(id=staff_id, sign_in_name="x", roles=frozenset())
-    request = KeyedRequest(key="k", route="POST /test", body_hash=b"hash", person=person)
+    request = a_keyed_request(database, settings, staff_id=staff_id)
 
-    def fall_over() -> tuple[int, BaseModel]:
+    def fall_over(session: Session) -> tuple[int, BaseModel]:
         create_office(session, code="half", name_zh="半", name_en="half")
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), transaction(database.engine) as session:
-        once(session, request=request, effect=fall_over)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(request.once(fall_over))
     with database.engine.connect() as connection:
         kept = connection.scalar(text("SELECT count(*) FROM idempotency_keys"))
     assert (kept, count_offices(database)) == (0, 0)
