@@ -43,6 +43,8 @@ class Purchase(Base):
     command_id: Mapped[UUID | None]
     money_transaction_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_transactions.id"), unique=True)
     energy_transaction_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transactions.id"), unique=True)
+    #: Empty only for purchases of before there were tills.
+    receipt_id: Mapped[UUID | None] = mapped_column(ForeignKey("receipts.id"), unique=True)
     booked_at: Mapped[datetime]
 
     __table_args__ = (

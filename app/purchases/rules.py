@@ -36,6 +36,16 @@ class Quote:
         return self.paid_fen - self.debt_paid_fen
 
 
+def hours_of_supply(left_wh: int | None, *, load_w: int) -> int | None:
+    """Return for how many whole hours energy lasts at a load, or None where one of them is not known.
+
+    60 000 000 Wh at 480 000 W: 125 h. Nothing left, or an overdraft: 0 h.
+    """
+    if left_wh is None or load_w <= 0:
+        return None
+    return max(left_wh, 0) // load_w
+
+
 def quote(*, paid_fen: int, debt_fen: int, kept_nfen: int, yuan_per_kwh: Decimal) -> Quote:
     """Split a payment: old debt first, the rest into energy at the price, floored to Wh, the remainder kept.
 

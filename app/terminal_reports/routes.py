@@ -13,7 +13,7 @@ from app.http.policies import allow, signed_in
 from app.http.refusals import CursorUnreadable
 from app.http.transaction import Db
 from app.quantities import MAX_BIGINT
-from app.staff.rules import Role
+from app.roles import Role
 from app.terminal_reports import queries
 from app.terminal_reports.models import TerminalEvent, TerminalReport
 from app.terminal_reports.queries import Position, Span

@@ -1,7 +1,7 @@
 """Changes to terminals: registration, their two counters, retirement."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -11,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.database import Step, sqlstate, together
 from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
@@ -108,6 +110,8 @@ def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
     session.add_all(TerminalRound(terminal_id=new.terminal_id, **fitted.__dict__) for fitted in new.rounds)
     session.add(TerminalLive(terminal_id=new.terminal_id))
     session.flush()
+    deed = Deed(action="terminal.registered", subject_kind="terminal", subject=new.terminal_id, after=asdict(new))
+    audit.record(session, deed, at=now)
     return credential
 
 

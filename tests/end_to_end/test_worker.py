@@ -42,8 +42,8 @@ from app.mqtt.signing import CommandSigner, CommandVerifier, new_private_key_pem
 from app.notices.rules import NoticeKind
 from app.purchases.queries import receipt
 from app.purchases.service import Sold
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 from app.terminal_reports.models import QuarantinedMessage, TerminalReport
 from app.terminals.models import TerminalLive
 from app.worker import Worker
