@@ -19,8 +19,8 @@ VOCABULARY = {
     "ingest", "dispatch", "sweep", "heads",
 }  # fmt: skip
 FEATURES = (
-    "allowances", "audit", "commands", "customers", "ledger", "load_control", "notices", "orders", "purchases", "shifts",
-    "staff", "terminal_reports", "terminals",
+    "allowances", "audit", "commands", "customers", "ledger", "load_control", "notices", "orders", "purchases",
+    "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 
