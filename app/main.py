@@ -15,12 +15,14 @@ from starlette.middleware import Middleware
 
 import app.audit.routes
 import app.customers.routes
+import app.emergency.routes
 import app.http.documentation
 import app.http.health
 import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
 import app.purchases.routes
+import app.refunds.routes
 import app.shifts.routes
 import app.staff.routes
 import app.terminal_reports.routes
@@ -40,6 +42,8 @@ API = "/api/v1"
 ROUTERS = [
     app.purchases.routes.router,
     app.shifts.routes.router,
+    app.refunds.routes.router,
+    app.emergency.routes.router,
     app.staff.routes.router,
     app.customers.routes.router,
     app.terminals.routes.router,

@@ -4,11 +4,13 @@ import app.allowances.models
 import app.audit.models
 import app.commands.models
 import app.customers.models
+import app.emergency.models
 import app.http.models
 import app.ledger.models
 import app.load_control.models
 import app.notices.models
 import app.purchases.models
+import app.refunds.models
 import app.shifts.models
 import app.staff.models
 import app.terminal_reports.models

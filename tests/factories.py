@@ -103,6 +103,7 @@ def a_contract(
     notice_periods: NoticePeriods | None = None,
     price: str | None = "0.8",
     opening_supplied_wh: int = 0,
+    **agreed: int,
 ) -> SupplyContract:
     """Sign a contract on a supply point of its own: 50, 30, 10 MWh and 0, 0.8 yuan/kWh, accounts open."""
     number = next(_numbers)
@@ -129,6 +130,7 @@ def a_contract(
             trip=Threshold(energy_wh=0),
         ),
         notice_periods=notice_periods or NoticePeriods(),
+        **agreed,
     )
     contract = open_supply_point(session, new, opening_supplied_wh=opening_supplied_wh, now=SIGNED_AT)
     if price is not None:

@@ -69,6 +69,12 @@ def to_grant(new: Grant, *, now: datetime) -> Step[int]:
     return Step(statement=_GRANT, values=values, read=_paid_until_wh)
 
 
+def keep_money(session: Session, supply_point_id: UUID, *, kept_nfen: int) -> int:
+    """Record money that moves no whole Wh; returns ``paid_until_wh``, as it was."""
+    (paid_until_wh,) = together(session, to_keep_money(supply_point_id, kept_nfen=kept_nfen))
+    return int(paid_until_wh)
+
+
 def to_keep_money(supply_point_id: UUID, *, kept_nfen: int) -> Step[int]:
     """Return the step that records money which bought no whole Wh; its answer is ``paid_until_wh``, as it was."""
     return Step(statement=_KEEP_MONEY, values={"kept": kept_nfen, "id": supply_point_id}, read=_paid_until_wh)

@@ -192,6 +192,11 @@ class ContractTerms(BaseModel):
     warning: ThresholdShape
     limited: ThresholdShape
     trip_wh: EnergyWh = Field(default=0, description="at or below it supply is cut", examples=[0])
+    overdraft_wh: EnergyWh = Field(default=0, description="how far below `trip_wh` supply goes on, as agreed")
+    emergency_limit_wh: EnergyWh = Field(default=0, description="how much may be lent at most to who asks for it")
+    debt_share_percent: int = Field(
+        default=100, ge=1, le=100, description="share of each purchase that pays off old debt; 100: old debt first"
+    )
     written_notice_s: NoticeSeconds = Field(default=3 * 24 * 3600, description="from written notice to trip")
     second_notice_s: NoticeSeconds = Field(default=1800, description="from second notice to trip")
 
@@ -219,6 +224,9 @@ class ContractToSign(ContractTerms):
             notice_periods=NoticePeriods(written_s=self.written_notice_s, second_s=self.second_notice_s),
             important_user=self.important_user,
             protected=self.protected,
+            overdraft_wh=self.overdraft_wh,
+            emergency_limit_wh=self.emergency_limit_wh,
+            debt_share_percent=self.debt_share_percent,
         )
 
 
@@ -245,6 +253,9 @@ class ContractShown(ContractTerms):
             warning=ThresholdShape.of(contract.thresholds.warning),
             limited=ThresholdShape.of(contract.thresholds.limited),
             trip_wh=contract.trip_wh,
+            overdraft_wh=contract.overdraft_wh,
+            emergency_limit_wh=contract.emergency_limit_wh,
+            debt_share_percent=contract.debt_share_percent,
             written_notice_s=contract.written_notice_s,
             second_notice_s=contract.second_notice_s,
             signed_at=contract.signed_at,

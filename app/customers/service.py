@@ -81,7 +81,7 @@ class NewSupplyPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class NewContract:
-    """A contract to be signed for one supply point; powers in W, thresholds as agreed."""
+    """A contract to be signed for one supply point; powers in W, thresholds as agreed, energies in Wh."""
 
     contract_no: str
     customer_no: str
@@ -93,6 +93,9 @@ class NewContract:
     notice_periods: NoticePeriods
     important_user: ImportantUser = ImportantUser.NONE
     protected: bool = False
+    overdraft_wh: int = 0
+    emergency_limit_wh: int = 0
+    debt_share_percent: int = 100
 
 
 def lock_supply_points(session: Session, supply_point_ids: Iterable[UUID]) -> None:
@@ -155,6 +158,9 @@ def sign_contract(session: Session, new: NewContract, *, now: datetime) -> Suppl
         limited_wh=thresholds.limited.energy_wh,
         limited_hours=thresholds.limited.supply_hours,
         trip_wh=thresholds.trip.energy_wh,
+        overdraft_wh=new.overdraft_wh,
+        emergency_limit_wh=new.emergency_limit_wh,
+        debt_share_percent=new.debt_share_percent,
         written_notice_s=new.notice_periods.written_s,
         second_notice_s=new.notice_periods.second_s,
         signed_at=now,

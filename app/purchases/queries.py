@@ -24,7 +24,11 @@ from app.terminals.queries import NoTerminalFitted
 _COUNTER = """
     SELECT {number} AS number,
            contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.supply_point_id,
-           contract.warning_wh, contract.warning_hours, contract.trip_wh,
+           contract.warning_wh, contract.warning_hours, contract.trip_wh - contract.overdraft_wh AS trip_wh,
+           contract.debt_share_percent, lent.balance AS emergency_wh,
+           EXISTS (SELECT FROM refunds AS refund
+                    WHERE refund.supply_point_id = contract.supply_point_id AND refund.state <> 'withdrawn'
+                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
            price.yuan_per_kwh, price.valid_until AS price_until,
            allowance.paid_until_wh, allowance.kept_nfen, receivable.balance AS debt_fen,
            terminal.id AS terminal_id, live.recent_load_w, live.supplied_wh, point.point_no,
@@ -35,6 +39,8 @@ _COUNTER = """
       JOIN allowances AS allowance ON allowance.supply_point_id = contract.supply_point_id
       JOIN ledger_accounts AS receivable
         ON receivable.supply_point_id = contract.supply_point_id AND receivable.kind = 'receivable'
+      JOIN ledger_accounts AS lent
+        ON lent.supply_point_id = contract.supply_point_id AND lent.kind = 'emergency'
       LEFT JOIN terminals AS terminal
         ON terminal.supply_point_id = contract.supply_point_id AND terminal.retired_at IS NULL
       LEFT JOIN terminal_live AS live ON live.terminal_id = terminal.id
@@ -74,7 +80,10 @@ class Counter:
     yuan_per_kwh: Decimal
     price_until: datetime | None
     paid_until_wh: int
+    taking_back: bool
     debt_fen: int
+    debt_share_percent: int
+    emergency_wh: int
     kept_nfen: int
     alarm_wh: int
     trip_wh: int
@@ -133,7 +142,10 @@ def _counter(row: Any, *, contract_no: str, at: datetime) -> Counter:
         yuan_per_kwh=row.yuan_per_kwh,
         price_until=row.price_until,
         paid_until_wh=row.paid_until_wh,
+        taking_back=row.taking_back,
         debt_fen=row.debt_fen,
+        debt_share_percent=row.debt_share_percent,
+        emergency_wh=row.emergency_wh,
         kept_nfen=row.kept_nfen,
         alarm_wh=max(warning.level_wh(recent_load_w=row.recent_load_w or 0), row.trip_wh),
         trip_wh=row.trip_wh,

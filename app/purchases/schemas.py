@@ -101,6 +101,7 @@ class QuoteOut(BaseModel):
     debt_paid_fen: int = Field(description="old debt, paid off first", examples=[0])
     energy_wh: int = Field(examples=[62_500_000])
     energy_kwh: str = Field(examples=["62500.000"])
+    emergency_repaid_wh: int = Field(description="of that energy, what gives back emergency credit", examples=[0])
     kept_fen: str = Field(description="money below the price of one Wh, exact, kept for the next purchase")
     price_yuan_per_kwh: str = Field(examples=["0.8"])
     price_valid_until: datetime | None
@@ -114,6 +115,7 @@ class QuoteOut(BaseModel):
             debt_paid_fen=priced.debt_paid_fen,
             energy_wh=priced.energy_wh,
             energy_kwh=_kwh(priced.energy_wh),
+            emergency_repaid_wh=priced.emergency_repaid_wh,
             kept_fen=f"{nanofen_to_fen(priced.kept_after_nfen).normalize():f}",
             price_yuan_per_kwh=_price(known.yuan_per_kwh),
             price_valid_until=known.price_until,
@@ -180,6 +182,7 @@ class ReceiptOut(BaseModel):
     price_yuan_per_kwh: str
     energy_wh: int
     energy_kwh: str
+    emergency_repaid_wh: int
     kept_fen: str
     order_no: int
     paid_until_wh: int
@@ -206,6 +209,7 @@ class ReceiptOut(BaseModel):
             price_yuan_per_kwh=_price(purchase.yuan_per_kwh),
             energy_wh=purchase.energy_wh,
             energy_kwh=_kwh(purchase.energy_wh),
+            emergency_repaid_wh=purchase.emergency_repaid_wh,
             kept_fen=f"{nanofen_to_fen(purchase.kept_after_nfen).normalize():f}",
             order_no=purchase.order_no,
             paid_until_wh=purchase.paid_until_wh,

@@ -37,11 +37,11 @@ _BOOK = text(
     WRITE_RECEIPT  # noqa: S608 - text of our own
     + """
     INSERT INTO purchases (id, purchase_no, supply_point_id, contract_id, terminal_id, cashier_id, paid_fen,
-           debt_paid_fen, kept_before_nfen, kept_after_nfen, yuan_per_kwh, energy_wh, paid_until_wh, order_no,
-           command_id, money_transaction_id, energy_transaction_id, receipt_id, booked_at)
+           debt_paid_fen, kept_before_nfen, kept_after_nfen, yuan_per_kwh, energy_wh, emergency_repaid_wh,
+           paid_until_wh, order_no, command_id, money_transaction_id, energy_transaction_id, receipt_id, booked_at)
     VALUES (:id, :purchase_no, :supply_point_id, :contract_id, :terminal_id, :cashier_id, :paid_fen, :debt_paid_fen,
-           :kept_before_nfen, :kept_after_nfen, :yuan_per_kwh, :energy_wh, :paid_until_wh, :order_no, :command_id,
-           :money_transaction_id, :energy_transaction_id, :receipt_id, :issued_at)
+           :kept_before_nfen, :kept_after_nfen, :yuan_per_kwh, :energy_wh, :emergency_repaid_wh, :paid_until_wh,
+           :order_no, :command_id, :money_transaction_id, :energy_transaction_id, :receipt_id, :issued_at)
 """
 )
 
@@ -125,7 +125,7 @@ def sell_opened(session: Session, sale: Sale, opened: Opened, *, pace: Pace, now
     priced = _quote(known, sale.paid_fen)
     draft = _Draft(id=new_id(), sale=sale, opened=opened, priced=priced, booked_at=now)
     ids, post = _to_post(draft)
-    command_id, credit = _to_credit(draft, pace=pace) if priced.energy_wh else (None, [])
+    command_id, credit = _to_credit(draft, pace=pace) if priced.granted_wh else (None, [])
     _, granted_wh, _, still_normal, *ended = together(
         session,
         post,
@@ -172,7 +172,7 @@ class _Draft:
 
     @property
     def paid_until_wh(self) -> int:
-        return self.known.paid_until_wh + self.priced.energy_wh
+        return self.known.paid_until_wh + self.priced.granted_wh
 
     @property
     def purchase_no(self) -> str:
@@ -185,8 +185,23 @@ class _Draft:
 
 def _quote(known: Counter, paid_fen: int) -> Quote:
     return quote(
-        paid_fen=paid_fen, debt_fen=known.debt_fen, kept_nfen=known.kept_nfen, yuan_per_kwh=known.yuan_per_kwh
+        paid_fen=paid_fen,
+        debt_fen=known.debt_fen,
+        kept_nfen=known.kept_nfen,
+        yuan_per_kwh=known.yuan_per_kwh,
+        debt_share_percent=known.debt_share_percent,
+        emergency_wh=known.emergency_wh,
     )
+
+
+def energy_lines(priced: Quote) -> tuple[Line, ...]:
+    """Return the energy lines of a purchase: sold, and of that given back or granted."""
+    lines = (
+        Line(kind=AccountKind.ENERGY_SOLD, amount=priced.energy_wh),
+        Line(kind=AccountKind.ALLOWANCE, amount=-priced.granted_wh),
+        Line(kind=AccountKind.EMERGENCY, amount=-priced.emergency_repaid_wh),
+    )
+    return tuple(line for line in lines if line.amount)
 
 
 def _to_lock(contract_no: str) -> Step[None]:
@@ -213,10 +228,7 @@ def _to_post(draft: _Draft) -> tuple[list[UUID], Step[None]]:
             Posting(
                 kind="purchase",
                 business_key=f"purchase:{draft.id}:energy",
-                lines=(
-                    Line(kind=AccountKind.ENERGY_SOLD, amount=priced.energy_wh),
-                    Line(kind=AccountKind.ALLOWANCE, amount=-priced.energy_wh),
-                ),
+                lines=energy_lines(priced),
             )
         )
     return ledger.to_post(
@@ -229,13 +241,13 @@ def _to_post(draft: _Draft) -> tuple[list[UUID], Step[None]]:
 
 def _to_grant(draft: _Draft, ids: list[UUID]) -> Step[int]:
     point, priced = draft.known.supply_point_id, draft.priced
-    if not priced.energy_wh:
+    if not priced.granted_wh:
         return allowances.to_keep_money(point, kept_nfen=priced.kept_after_nfen)
     new = allowances.Grant(
         supply_point_id=point,
         transaction_id=ids[1],
         reason="purchase",
-        energy_wh=priced.energy_wh,
+        energy_wh=priced.granted_wh,
         kept_nfen=priced.kept_after_nfen,
         order_no=draft.counted.order_no,
     )
@@ -251,13 +263,13 @@ def _to_credit(draft: _Draft, *, pace: Pace) -> tuple[UUID, list[Step[list[Any]]
         op=Op.CREDIT,
         args={
             "order_no": draft.counted.order_no,
-            "mode": "append",
-            "value_wh": draft.priced.energy_wh,
+            "mode": "refresh" if known.taking_back else "append",
+            "value_wh": draft.priced.granted_wh,
             "paid_until_wh": draft.paid_until_wh,
             "alarm_wh": known.alarm_wh,
             "trip_wh": known.trip_wh,
         },
-        reason=f"purchase of {draft.priced.energy_wh // 1000:,} kWh",
+        reason=f"purchase of {draft.priced.granted_wh // 1000:,} kWh",
         version=draft.counted.version,
     )
     command_id, step = commands.to_add(new, clock=pace.clock, now=draft.booked_at)
@@ -308,6 +320,7 @@ def _said(draft: _Draft) -> dict[str, Any]:
         "debt_paid_fen": priced.debt_paid_fen,
         "debt_left_fen": known.debt_fen - priced.debt_paid_fen,
         "energy_wh": priced.energy_wh,
+        "emergency_repaid_wh": priced.emergency_repaid_wh,
         "yuan_per_kwh": f"{known.yuan_per_kwh.normalize():f}",
         "kept_nfen": priced.kept_after_nfen,
         "order_no": draft.counted.order_no,
@@ -331,6 +344,7 @@ def _record(session: Session, draft: _Draft, ids: list[UUID]) -> None:
             "paid_fen": priced.paid_fen,
             "debt_paid_fen": priced.debt_paid_fen,
             "energy_wh": priced.energy_wh,
+            "emergency_repaid_wh": priced.emergency_repaid_wh,
             "yuan_per_kwh": known.yuan_per_kwh,
             "kept_nfen": priced.kept_after_nfen,
             "paid_until_wh": draft.paid_until_wh,

@@ -76,7 +76,46 @@ BOOKS = (
                           WHERE account.kind = 'allowance') AS energy
                 ON energy.transaction_id = purchase.energy_transaction_id
              WHERE money.amount IS DISTINCT FROM purchase.paid_fen
-                OR coalesce(-energy.amount, 0) <> purchase.energy_wh
+                OR coalesce(-energy.amount, 0) <> purchase.energy_wh - purchase.emergency_repaid_wh
+        """,
+    ),
+    Invariant(
+        name="I5 refunds",
+        says="each refund took its energy out of the allowance, and paid its money out of till and bank, or none yet",
+        query="""
+            SELECT refund.id AS refund_id, refund.state, refund.energy_wh, energy.amount AS taken_wh,
+                   refund.deposit_back_fen + refund.debt_reopened_fen AS money_fen, -money.amount AS paid_fen
+              FROM refunds AS refund
+              LEFT JOIN (SELECT entry.transaction_id, entry.amount FROM ledger_entries AS entry
+                           JOIN ledger_accounts AS account ON account.id = entry.account_id
+                          WHERE account.kind = 'allowance') AS energy
+                ON energy.transaction_id = refund.energy_transaction_id
+              LEFT JOIN (SELECT entry.transaction_id, sum(entry.amount) AS amount FROM ledger_entries AS entry
+                           JOIN ledger_accounts AS account ON account.id = entry.account_id
+                          WHERE account.kind IN ('till', 'bank') GROUP BY entry.transaction_id) AS money
+                ON money.transaction_id = refund.money_transaction_id
+             WHERE coalesce(energy.amount, 0) <> refund.energy_wh
+                OR (refund.state = 'paid_out') <> (refund.money_transaction_id IS NOT NULL)
+                OR (refund.state = 'paid_out'
+                    AND coalesce(-money.amount, 0) <> refund.deposit_back_fen + refund.debt_reopened_fen)
+        """,
+    ),
+    Invariant(
+        name="I5 emergency credit",
+        says="what is lent and not given back is what was lent less what purchases gave back",
+        query="""
+            SELECT account.supply_point_id, account.balance AS lent_wh,
+                   coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0) AS expected_wh
+              FROM ledger_accounts AS account
+              LEFT JOIN (SELECT supply_point_id, sum(energy_wh) AS energy_wh FROM emergency_credits GROUP BY 1) AS given
+                ON given.supply_point_id = account.supply_point_id
+              LEFT JOIN (SELECT purchase.supply_point_id, sum(purchase.emergency_repaid_wh) AS energy_wh
+                           FROM purchases AS purchase
+                          WHERE NOT EXISTS (SELECT FROM refunds AS refund WHERE refund.purchase_id = purchase.id
+                                               AND refund.kind = 'reversal' AND refund.state <> 'withdrawn')
+                          GROUP BY 1) AS repaid ON repaid.supply_point_id = account.supply_point_id
+             WHERE account.kind = 'emergency'
+               AND account.balance <> coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0)
         """,
     ),
     Invariant(
@@ -126,14 +165,30 @@ BOOKS = (
     ),
     Invariant(
         name="I7 money to energy",
-        says="what each purchase paid in is energy at its price or money kept, to the nano-fen, purchase after purchase",
+        says="money paid in or back is energy at its price or money kept, to the nano-fen, one purchase after the other",
         query="""
-            SELECT purchase_no, kept_before_nfen, kept_after_nfen, expected_before_nfen FROM (
-                SELECT purchase.*, coalesce(lag(kept_after_nfen) OVER (
+            SELECT purchase_no, what, kept_before_nfen, kept_after_nfen, expected_before_nfen FROM (
+                SELECT moved.*, coalesce(lag(kept_after_nfen) OVER (
                            PARTITION BY supply_point_id ORDER BY order_no), 0) AS expected_before_nfen
-                  FROM purchases AS purchase) AS chain
+                  FROM (SELECT supply_point_id, order_no, purchase_no, 'purchase' AS what, kept_before_nfen,
+                               kept_after_nfen, paid_fen - debt_paid_fen AS into_deposit_fen, energy_wh, yuan_per_kwh
+                          FROM purchases
+                        UNION ALL
+                        SELECT refund.supply_point_id, refund.order_no, purchase.purchase_no, refund.kind,
+                               refund.kept_before_nfen, refund.kept_after_nfen, -refund.deposit_back_fen,
+                               -refund.energy_wh - CASE WHEN refund.kind = 'reversal'
+                                                        THEN purchase.emergency_repaid_wh ELSE 0 END,
+                               refund.yuan_per_kwh
+                          FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
+                         WHERE refund.order_no > 0
+                        UNION ALL
+                        SELECT refund.supply_point_id, refund.regrant_order_no, purchase.purchase_no, 'withdrawal',
+                               refund.regrant_kept_before_nfen, refund.regrant_kept_after_nfen,
+                               refund.deposit_back_fen, refund.regranted_wh, refund.yuan_per_kwh
+                          FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
+                         WHERE refund.state = 'withdrawn') AS moved) AS chain
              WHERE kept_before_nfen <> expected_before_nfen
-                OR (paid_fen - debt_paid_fen) * 1000000000::numeric + kept_before_nfen
+                OR into_deposit_fen * 1000000000::numeric + kept_before_nfen
                    <> energy_wh * (yuan_per_kwh * 100000000) + kept_after_nfen
         """,
     ),

@@ -17,13 +17,13 @@ SUPPLY = (
     ),
     Invariant(
         name="P2 credits",
-        says="each purchase that bought energy has a credit order that says the same",
+        says="each purchase that granted energy has a credit order that says the same",
         query="""
             SELECT purchase.purchase_no, command.id AS command_id, command.args
               FROM purchases AS purchase LEFT JOIN commands AS command ON command.id = purchase.command_id
-             WHERE purchase.energy_wh > 0
+             WHERE purchase.energy_wh > purchase.emergency_repaid_wh
                AND (command.id IS NULL OR (command.args->>'order_no')::bigint <> purchase.order_no
-                    OR (command.args->>'value_wh')::bigint <> purchase.energy_wh
+                    OR (command.args->>'value_wh')::bigint <> purchase.energy_wh - purchase.emergency_repaid_wh
                     OR (command.args->>'paid_until_wh')::bigint <> purchase.paid_until_wh)
         """,
     ),

@@ -24,6 +24,13 @@ _A_FALSE_REVERSAL = """
      WHERE id = (SELECT id FROM ledger_transactions ORDER BY id LIMIT 1)
 """
 
+_A_REFUND_OF_NOTHING = """
+    INSERT INTO refunds (id, purchase_id, supply_point_id, kind, state, reason, energy_wh, yuan_per_kwh,
+           deposit_back_fen, debt_reopened_fen, kept_before_nfen, kept_after_nfen, paid_until_wh, order_no, asked_by,
+           asked_at)
+    SELECT gen_random_uuid(), id, supply_point_id, 'refund', 'taking_back', 'r', 1, 1, 0, 0, 0, 0, 0, 9, cashier_id,
+           now() FROM purchases LIMIT 1
+"""
 _A_CLOSE_WITHOUT_A_COUNT = """
     UPDATE shifts SET state = 'closed', closed_at = now(), seal = ''
 """
@@ -38,6 +45,8 @@ TAMPERED = [
     ("UPDATE ledger_entries SET balance_after = -1 WHERE account_version = 1", "I4 floors"),
     ("UPDATE purchases SET paid_fen = paid_fen + 1", "I5 purchases"),
     ("UPDATE purchases SET energy_wh = energy_wh + 1", "I5 purchases"),
+    (_A_REFUND_OF_NOTHING, "I5 refunds"),
+    ("UPDATE ledger_accounts SET balance = 1 WHERE kind = 'emergency'", "I5 emergency credit"),
     ("DELETE FROM purchases WHERE order_no = 2", "I5 no orphans"),
     ("UPDATE allowances SET posted_supplied_wh = posted_supplied_wh + 1", "I6 grants"),
     ("UPDATE allowances SET paid_until_wh = paid_until_wh + 1", "I7 paid until"),
