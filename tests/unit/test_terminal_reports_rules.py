@@ -99,7 +99,7 @@ def a_batch() -> Batch:
         reports=[a_report(1, terminal_id="SH-0001")],
         events=[EventRow("SH-0002", SPOOL, 2, AT, "trip", "{}")],
         seen=[a_birth(terminal_id="SH-0003")],
-        deaths={"SH-0004": "s4"},
+        deaths={("SH-0004", "s4")},
         answers=[an_answer("SH-0005")],
         unreadable=[Unreadable("lm/v1/SH-0006/up/ack", b"", "payload")],
     )
