@@ -38,7 +38,13 @@ async def sign_in_form(request: Request) -> SignInForm:
         raise RequestValidationError([{"type": "form", "loc": ("body",), "msg": message}]) from None
 
 
-@router.post("/auth/token", summary="Sign in", dependencies=[anyone()], openapi_extra=_FORM_IN_OPENAPI)
+@router.post(
+    "/auth/token",
+    summary="Sign in",
+    dependencies=[anyone()],
+    responses={401: {"description": "Name or password is wrong"}},
+    openapi_extra=_FORM_IN_OPENAPI,
+)
 def create_token(
     form: Annotated[SignInForm, Depends(sign_in_form)], session: Db, now: Now, settings: AppSettings
 ) -> AccessToken:
