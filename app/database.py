@@ -120,6 +120,22 @@ def transaction(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def attempt(session: Session) -> Iterator[None]:
+    """Do something inside a transaction that may fail without spoiling the rest: what it wrote is undone then."""
+    with session.begin_nested():
+        yield
+
+
+@contextmanager
+def rehearsal(session: Session) -> Iterator[None]:
+    """Do something for real inside a transaction and undo it at the end; refusals come as they would."""
+    with session.begin_nested() as savepoint:
+        yield
+        session.flush()
+        savepoint.rollback()
+
+
 def in_transaction(
     engine: Engine, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:

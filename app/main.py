@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 import app.customers.routes
 import app.http.documentation
 import app.http.health
+import app.imports.routes
 import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
@@ -43,6 +44,7 @@ ROUTERS = [
     app.load_control.routes.router,
     app.orders.routes.router,
     app.terminal_reports.routes.router,
+    app.imports.routes.router,
 ]
 
 _GRACE_S = 10

@@ -4,9 +4,11 @@ import app.allowances.models
 import app.commands.models
 import app.customers.models
 import app.http.models
+import app.imports.models
 import app.ledger.models
 import app.load_control.models
 import app.notices.models
+import app.openings.models
 import app.purchases.models
 import app.staff.models
 import app.terminal_reports.models

@@ -26,6 +26,8 @@ class AccountKind(StrEnum):
     ALLOWANCE = "allowance"
     ENERGY_SOLD = "energy_sold"
     ENERGY_SUPPLIED = "energy_supplied"
+    OPENING_MONEY = "opening_money"
+    OPENING_ENERGY = "opening_energy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,9 @@ CHART: dict[AccountKind, Chart] = {
     AccountKind.ALLOWANCE: Chart(book=Book.ENERGY, normal_side=CREDIT, of_customer=True),
     AccountKind.ENERGY_SOLD: Chart(book=Book.ENERGY, normal_side=DEBIT, of_customer=False),
     AccountKind.ENERGY_SUPPLIED: Chart(book=Book.ENERGY, normal_side=CREDIT, of_customer=False),
+    # What customers brought along from the system before: the other side of each opening balance.
+    AccountKind.OPENING_MONEY: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=False),
+    AccountKind.OPENING_ENERGY: Chart(book=Book.ENERGY, normal_side=DEBIT, of_customer=False),
 }
 
 

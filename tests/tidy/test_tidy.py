@@ -16,11 +16,11 @@ LONGEST_FILE = 400
 MOST_PARAMETERS = 9
 VOCABULARY = {
     "__init__", "rules", "facts", "reasons", "models", "queries", "service", "presence", "schemas", "routes",
-    "ingest", "dispatch", "sweep",
+    "ingest", "dispatch", "sweep", "columns", "cells", "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
-    "allowances", "commands", "customers", "ledger", "load_control", "notices", "orders", "purchases", "staff",
-    "terminal_reports", "terminals",
+    "allowances", "commands", "customers", "imports", "ledger", "load_control", "notices",
+    "openings", "orders", "purchases", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 
