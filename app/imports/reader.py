@@ -64,21 +64,19 @@ def _table(lines: Iterable[tuple[int, list[str]]]) -> Table:
     cells = 0
     for number, line in lines:
         cells += len(line)
+        stripped = tuple(cell.strip() for cell in line)
+        if any(stripped) and headings is None:
+            headings = stripped
+        elif any(stripped):
+            kept.append((number, stripped))
         if number > MOST_LINES or len(kept) > MOST_ROWS or cells > MOST_CELLS:
             raise FileUnusable(
                 f"The file has more than {MOST_ROWS:,} rows, {MOST_CELLS:,} cells or {MOST_LINES:,} lines.",
                 remedy="Divide it into several files, and delete empty lines at the end.",
             )
-        stripped = tuple(cell.strip() for cell in line)
-        if not any(stripped):
-            continue
-        if headings is None:
-            headings = stripped
-        else:
-            kept.append((number, stripped))
     if headings is None or not kept:
         raise FileUnusable("The file has no line below its headings.")
-    return Table(headings=headings, lines=tuple(kept[:MOST_ROWS]))
+    return Table(headings=headings, lines=tuple(kept))
 
 
 def _text_lines(content: bytes) -> Iterator[tuple[int, list[str]]]:
