@@ -25,6 +25,7 @@ MOST_PARTS = 500
 _ZIP = b"PK\x03\x04"
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 _FORMULA = re.compile(rb"<(\w+:)?f[\s/>]")
+_QUOTED = re.compile(r'"[^"]*"')
 _ENCRYPTED = 0x1
 #: Beyond it a number of a sheet has lost digits, so it is left in a form that no column takes.
 _EXACT_BELOW = 10**15
@@ -83,8 +84,8 @@ def _text_lines(content: bytes) -> Iterator[tuple[int, list[str]]]:
     decoded = _decoded(content)
     if "\x00" in decoded:
         raise FileUnusable("The file is not text.")
-    first_line = decoded.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first_line], delimiter=mark), [])))
+    first_line = _QUOTED.sub("", decoded.lstrip()).splitlines()[:1]
+    delimiter = max(",;\t", key=lambda mark: sum(line.count(mark) for line in first_line))
     reader = csv.reader(io.StringIO(decoded, newline=""), delimiter=delimiter, strict=True)
     begins = 1
     try:

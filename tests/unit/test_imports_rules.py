@@ -148,6 +148,14 @@ def test_lines_with_one_number_are_one_customer_with_several_contacts() -> None:
     assert [(part["name"], part["language"]) for part in customer.parts] == [("王强", "zh"), ("李娜", "en")]
 
 
+def test_columns_that_are_not_required_may_be_missing() -> None:
+    headings, row = rows_of(Kind.OPENING_BALANCES, [an_opening_line()])
+    table = Table(headings=tuple(headings[:3]), lines=((2, tuple(row[:3])),))
+    reading = understand(LAYOUTS[Kind.OPENING_BALANCES], table, zone=SHANGHAI)
+    assert reading.faults == ()
+    assert reading.records[0].values["debt_fen"] == 0
+
+
 def test_a_customer_needs_no_contact() -> None:
     reading = read(Kind.CUSTOMERS, a_customer_line(name="", duty="", phone=""))
     assert (reading.faults, reading.records[0].parts) == ((), [])

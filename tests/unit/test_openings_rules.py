@@ -65,6 +65,10 @@ def test_an_opening_that_cannot_be_is_refused(
         granted_wh(replace(OPENING, **opening), replace(GROUND, **ground))
 
 
+def test_money_kept_waits_as_nano_fen() -> None:
+    assert OPENING.kept_nfen == 1_200_000_000_000
+
+
 def test_money_is_posted_in_double_entry() -> None:
     lines = money_lines(OPENING)
     assert {line.kind: line.amount for line in lines} == {
