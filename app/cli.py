@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.imports.facts import Kind
 
 command_line = typer.Typer(
     name="wattgate",
@@ -162,6 +165,58 @@ def verify() -> None:
     if broken:
         typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
         raise typer.Exit(1)
+
+
+@command_line.command(name="import")
+def import_file(
+    kind: Annotated[str, typer.Argument(help="customers, contracts, terminals or opening-balances")],
+    file: Annotated[Path, typer.Argument(help="CSV or XLSX")],
+    sign_in_name: Annotated[str, typer.Option("--as", help="sign-in name of the person who answers for it")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, write nothing")] = False,
+    zone: Annotated[str, typer.Option(help="time zone in which dates begin")] = "Asia/Shanghai",
+    credentials: Annotated[
+        Path | None, typer.Option(help="new .json or .xlsx file for the credentials of terminals")
+    ] = None,
+) -> None:
+    """Take over customers, contracts, terminals or opening balances from a file, whole or not at all."""
+    from app import models  # noqa: F401 - foreign keys by name need every table known
+    from app.imports.console import Order, run
+
+    order = Order(
+        kind=_kind_of_file(kind), file=file, sign_in_name=sign_in_name, zone=zone, dry_run=dry_run,
+        credentials=credentials,
+    )  # fmt: skip
+    raise typer.Exit(run(order, settings=_settings(), console=console))
+
+
+@command_line.command()
+def import_template(
+    kind: Annotated[str, typer.Argument(help="customers, contracts, terminals or opening-balances")],
+    to: Annotated[Path, typer.Option(help="new file: .csv, .xlsx, or .md for the table of the documentation")],
+) -> None:
+    """Write a file with the headings that an import takes and one example line."""
+    from app.errors import DomainError
+    from app.imports.console import write_template
+
+    try:
+        write_template(_kind_of_file(kind), to)
+    except DomainError as refusal:
+        typer.echo(f"{refusal.detail} {refusal.remedy}", err=True)
+        raise typer.Exit(2) from refusal
+    except OSError as error:
+        typer.echo(f"{to}: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"The template is {to}.")
+
+
+def _kind_of_file(word: str) -> "Kind":
+    from app.imports.facts import Kind
+
+    try:
+        return Kind(word)
+    except ValueError as error:
+        typer.echo(f"{word!r} cannot be imported; {', '.join(Kind)} can.", err=True)
+        raise typer.Exit(2) from error
 
 
 @command_line.command()

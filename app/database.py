@@ -162,6 +162,36 @@ def transaction(engine: Engine) -> Iterator[Session]:
         together(session, *session.info.pop(_LAST, ()))
 
 
+@contextmanager
+def attempt(session: Session) -> Iterator[None]:
+    """Do something inside a transaction that may fail without spoiling the rest: what it wrote is undone then."""
+    with _forgetting_last_steps(session), session.begin_nested():
+        yield
+
+
+@contextmanager
+def rehearsal(session: Session) -> Iterator[None]:
+    """Do something for real inside a transaction and undo it at the end; refusals come as they would."""
+    with _forgetting_last_steps(session, always=True), session.begin_nested() as savepoint:
+        yield
+        session.flush()
+        savepoint.rollback()
+
+
+@contextmanager
+def _forgetting_last_steps(session: Session, *, always: bool = False) -> Iterator[None]:
+    """Drop the steps that undone work has asked to have run right before the commit."""
+    steps: list[Step[Any]] = session.info.setdefault(_LAST, [])
+    kept = len(steps)
+    try:
+        yield
+    except BaseException:
+        del steps[kept:]
+        raise
+    if always:
+        del steps[kept:]
+
+
 def in_transaction(
     engine: Engine, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:

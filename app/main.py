@@ -18,6 +18,7 @@ import app.customers.routes
 import app.emergency.routes
 import app.http.documentation
 import app.http.health
+import app.imports.routes
 import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
@@ -51,6 +52,7 @@ ROUTERS = [
     app.orders.routes.router,
     app.terminal_reports.routes.router,
     app.audit.routes.router,
+    app.imports.routes.router,
 ]
 
 _GRACE_S = 10

@@ -6,9 +6,11 @@ import app.commands.models
 import app.customers.models
 import app.emergency.models
 import app.http.models
+import app.imports.models
 import app.ledger.models
 import app.load_control.models
 import app.notices.models
+import app.openings.models
 import app.purchases.models
 import app.refunds.models
 import app.shifts.models

@@ -10,6 +10,9 @@ from pydantic.fields import FieldInfo
 
 import app.worker  # noqa: F401 - its metrics register when it is imported
 from app.cli import command_line
+from app.imports.columns import LAYOUTS
+from app.imports.facts import Kind
+from app.imports.writer import markdown
 from app.load_control.reasons import CODES
 from app.main import API, ROUTERS
 from app.orders.rules import Action
@@ -102,3 +105,8 @@ def test_each_reason_is_in_the_operators_guide(code: str) -> None:
 @pytest.mark.parametrize("action", Action)
 def test_each_action_is_in_the_operators_guide(action: Action) -> None:
     assert f"`{action}`" in (DOCS / "operator.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_columns_of_each_import_are_in_its_guide(kind: Kind) -> None:
+    assert markdown(LAYOUTS[kind]) in (DOCS / "import.md").read_text(encoding="utf-8")
