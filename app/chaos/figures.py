@@ -43,7 +43,7 @@ def show(figures: dict[str, Any], verdict: Verdict, *, console: Console) -> None
     counted.add_column("figure")
     counted.add_column("value", justify="right")
     for name, value in figures.items():
-        if not isinstance(value, dict | list):
+        if not isinstance(value, dict | list | bool):
             counted.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
     console.print(counted)
     asked = Table(title="Verdict")
@@ -55,7 +55,8 @@ def show(figures: dict[str, Any], verdict: Verdict, *, console: Console) -> None
 
 
 def _of_part(deaths: list[Death]) -> dict[str, Any]:
-    recoveries_s = [death.recovery_s for death in deaths if death.recovery_s is not None]
+    # The tills have no first answer to be seen.
+    recoveries_s = [death.recovery_s for death in deaths if death.recovery_s is not None and death.part in OWN_PARTS]
     return {
         "kills": len(deaths),
         "back_p50_s": round(statistics.median(recoveries_s), 2) if recoveries_s else None,

@@ -39,7 +39,7 @@ _BOOKS = text("""
       FROM terminals AS terminal JOIN allowances AS allowance USING (supply_point_id)
 """)
 _DISORDER = text("""
-    SELECT id, sent_at, received_at, executed_at, verified_at FROM commands
+    SELECT concat_ws(' ', op, id, 'sent', sent_at, 'received', received_at, 'executed', executed_at) FROM commands
      WHERE (received_at IS NOT NULL AND sent_at IS NULL) OR (executed_at IS NOT NULL AND received_at IS NULL)
         OR (verified_at IS NOT NULL AND executed_at IS NULL)
 """)
@@ -151,7 +151,7 @@ def judge_terminals(verdict: Verdict, terminals: list[Held], *, engine: Engine) 
     """Hold what the terminals may still deliver against the books, and look for wrong cuts and lost messages."""
     with transaction(engine) as session:
         books = {row.terminal_id: (row.last_order_no, row.paid_until_wh) for row in session.execute(_BOOKS)}
-        verdict.ask("facts of commands are complete", [str(tuple(row)) for row in session.execute(_DISORDER)])
+        verdict.ask("facts of commands are complete", list(session.scalars(_DISORDER)))
         verdict.ask("nobody was cut", [str(row.cut) for row in session.execute(_CUTS)])
         verdict.ask(
             "nothing went to quarantine", [f"{row.topic}: {row.reason}" for row in session.execute(_QUARANTINE)]

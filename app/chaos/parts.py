@@ -1,5 +1,6 @@
 """The parts that are killed: how each dies, how it is started again, and how it shows that it is back."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,13 +8,16 @@ from enum import StrEnum
 from pathlib import Path
 
 import httpx
+import psycopg
 
 from app.chaos.journal import waiting
-from app.clock import monotonic_s
+from app.clock import monotonic_s, sleep
 from app.demo.utility import Utility
 from app.embedded.children import Child
 
 _ASK_WITHIN_S = 0.5
+_RECOVERED_WITHIN_S = 60.0
+_TRY_AGAIN_S = 0.2
 _WORKER_IS_BACK = b"connected to the broker"
 
 
@@ -116,11 +120,24 @@ class Parts:
         start: dict[Part, Callable[[], None]] = {
             Part.SERVICE: self._utility.start_service,
             Part.WORKER: self._start_worker,
-            Part.POSTGRES: self._utility.postgres.start,
+            Part.POSTGRES: self._start_postgres,
             Part.BROKER: self._utility.broker.start,
             Part.TILLS: self.start_tills,
         }
         start[part]()
+
+    def _start_postgres(self) -> None:
+        """Start it, again where a busy machine let it recover for longer than its starter waits."""
+        deadline_s = monotonic_s() + _RECOVERED_WITHIN_S
+        while True:
+            try:
+                self._utility.postgres.start()
+            except (subprocess.SubprocessError, psycopg.OperationalError) as error:
+                if monotonic_s() > deadline_s:
+                    raise ChaosFailed(f"PostgreSQL is not back after {_RECOVERED_WITHIN_S:.0f} s: {error}") from error
+                sleep(_TRY_AGAIN_S)
+            else:
+                return
 
     def _start_worker(self) -> None:
         self._log_read_from = self._utility.children[Part.WORKER].log.stat().st_size

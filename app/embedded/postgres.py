@@ -68,14 +68,18 @@ class EmbeddedPostgres:
             FolderInUse: another living process keeps its server in this folder.
         """
         self._hold_folder()
-        with _one_start_at_a_time() as runtime:
-            server = _server_in(self._data, runtime=runtime)
-            server.ensure_pgdata_inited()
-            self._configure()
-            self._sign_off_all()
-            server.start()
-        self._server = server
-        self._ensure_owner()
+        try:
+            with _one_start_at_a_time() as runtime:
+                server = _server_in(self._data, runtime=runtime)
+                server.ensure_pgdata_inited()
+                self._configure()
+                self._sign_off_all()
+                server.start()
+            self._server = server
+            self._ensure_owner()
+        except BaseException:
+            self._release_folder()  # so that another start, ours or somebody else's, may try
+            raise
 
     def stop(self) -> None:
         """Stop the server; open connections are cut, their transactions rolled back."""
