@@ -11,7 +11,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,7 +26,7 @@ COMMIT = "COMMIT"
 _WITHIN_S = 60
 # Forks come from a process that has imported everything and has no threads.
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["app.main", "app.worker", "interrupted"])
+_SERVER.set_forkserver_preload(["__main__", "app.main", "app.worker", "interrupted"])
 
 #: Works on a database; what it tells goes to whoever watches the child.
 Work = Callable[[Engine, Callable[[str], None]], None]
@@ -52,6 +54,7 @@ def statements_of(work: Work, *args: Any, database_url: str) -> Seen:
 
 def die_after(point: int | None, work: Work, *args: Any, database_url: str) -> Seen:
     """Do the work in a child that dies when so many statements, commits included, are executed."""
+    _start_server()
     here, there = _SERVER.Pipe(duplex=False)
     child = _SERVER.Process(target=_live, args=(point, work, args, database_url, there))
     child.start()
@@ -65,6 +68,16 @@ def die_after(point: int | None, work: Work, *args: Any, database_url: str) -> S
     child.close()
     here.close()
     return Seen(statements=statements, told=told, killed=killed)
+
+
+def _start_server() -> None:
+    """Start the process that children are forked from; it finds these modules through its environment only."""
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parent), before)))
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ["PYTHONPATH"] = before
 
 
 def _heard(here: Connection) -> Iterator[tuple[str, str]]:

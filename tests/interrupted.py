@@ -11,6 +11,7 @@ from uuid import UUID
 from ladder import CONTRACT, PACE
 from running import settings_for
 from sqlalchemy import Engine
+from sqlalchemy.orm import configure_mappers
 
 from app.http.idempotency import REPLAYED_HEADER, KeyedRequest
 from app.http.policies import Person
@@ -18,6 +19,9 @@ from app.purchases.routes import create_purchase
 from app.purchases.schemas import PurchaseRequest
 from app.staff.rules import Role
 from app.terminal_reports.ingest import Frame, Ingest
+
+# Once for all children, who are forked from a process that has imported this.
+configure_mappers()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ _QUIET_S = 1.0
 _MORE_BLOWS = 1.2
 _TWO_AT_ONCE = 0.2
 _PAUSE_S = (0.05, 1.5)
-_LONGEST_DELAY = 1.5
+_LONGEST_DELAY = 3
 _BACK_WITHIN_S = 90.0
-#: The tills die less often than what they sell from.
-_DECK = [*Part, *OWN_PARTS]
+#: Dealt one after the other: everybody has a turn before anybody's second, and the tills die half as often.
+_HANDS = (sorted(Part), sorted(OWN_PARTS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Killer:
         return sum(death.part in OWN_PARTS for death in self._parts.deaths)
 
     def run(self) -> None:
-        """Work off the timetable, and go on for half as long again where it did not bring enough.
+        """Work off the timetable, and go on for a while where it did not bring enough.
 
         Raises:
             ChaosFailed: there were fewer kills than asked for, or a part did not come back.
@@ -86,10 +86,9 @@ class Killer:
                 self._tell(f"killed the {part} ({self.killed} of {self._plan.kills})")
 
     def _draw(self) -> Part | None:
-        """Take the next of a shuffled deck that is up, so that all parts have their turn; None when nobody is up."""
+        """Take the next card of a shuffled deck whose part is up; None when nobody is."""
         if not self._deck:
-            self._deck = sorted(_DECK)
-            self._chance.shuffle(self._deck)
+            self._deck = [card for hand in _HANDS for card in self._chance.sample(hand, len(hand))]
         part = next((card for card in self._deck if card in self._parts.up), None)
         if part is not None:
             self._deck.remove(part)

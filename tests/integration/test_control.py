@@ -525,3 +525,20 @@ def test_a_purchase_in_normal_stage_only_has_the_point_looked_at_again(factory: 
     factory.take_credit()
     factory.at(1).reassess()
     assert factory.control().look_again_at_wh == 2 * PAID_WH - 50_000_000
+
+
+def test_an_answer_shows_that_a_command_was_sent_even_if_nobody_lived_to_say_so(factory: Factory) -> None:
+    factory.buy()
+    (credit,) = factory.open("credit")
+    assert credit.sent_at is None
+    factory.answer(credit, AckStep.RECEIVED)
+    assert factory.command(credit.id).sent_at == factory.now
+
+
+def test_a_proof_shows_that_a_command_was_sent_even_if_nobody_lived_to_say_so(factory: Factory) -> None:
+    factory.buy()
+    (credit,) = factory.open("credit")
+    factory.take_credit()
+    proved = factory.command(credit.id)
+    assert proved.state == CommandState.VERIFIED
+    assert None not in (proved.sent_at, proved.received_at, proved.executed_at)
