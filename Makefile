@@ -4,7 +4,7 @@ BIN := .venv/bin
 FOLDER ?= data/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo story test check bench format clean
+.PHONY: help env demo story test check bench chaos format clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ check: env ## what CI runs: format, lint, types, import contracts, tests with co
 
 bench: env ## measure speed as ratios to bare parts; figures in build/bench.json
 	$(BIN)/wattgate bench
+
+chaos: env ## kill real parts at random for 5 minutes while they sell; figures in build/chaos.json
+	$(BIN)/wattgate chaos
 
 format: env ## put the code into its format
 	$(BIN)/ruff format .
