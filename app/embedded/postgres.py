@@ -47,6 +47,7 @@ class EmbeddedPostgres:
         self._data = folder.resolve() / "data"
         self._durable = durable
         self._server: Any = None
+        self._sockets: str | None = None
         self._hold: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -76,6 +77,7 @@ class EmbeddedPostgres:
                 self._sign_off_all()
                 server.start()
             self._server = server
+            self._sockets = str(server.get_postmaster_info().socket_dir)
             self._ensure_owner()
         except BaseException:
             self._release_folder()  # so that another start, ours or somebody else's, may try
@@ -197,7 +199,10 @@ class EmbeddedPostgres:
         return self._server
 
     def _socket_folder(self) -> str:
-        return str(self._running().get_postmaster_info().socket_dir)
+        """Return where the server listens, and will listen again when it has been killed."""
+        if self._sockets is None:
+            raise RuntimeError("the embedded PostgreSQL was never started; call start() first")
+        return self._sockets
 
     def _url(self, role: str, *, database: str) -> str:
         query = {"host": self._socket_folder()}

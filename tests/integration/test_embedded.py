@@ -106,6 +106,7 @@ def test_postgres_that_is_killed_with_all_its_processes_comes_back_with_what_was
             family = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
             server.kill()
             assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+            assert server.owner_url("kept") == url
             open_transaction.invalidate()
             open_transaction.close()
             server.start()
