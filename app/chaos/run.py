@@ -180,6 +180,8 @@ class _Run:
         verdict.ask("facts of commands never went backwards", witness.went_back)
         killed = {death.part for death in self._parts.deaths}
         verdict.ask("every part was killed", sorted(set(Part) - killed))
+        counted = ("sales_acknowledged", "reports_and_events_receipted")
+        verdict.ask("there was something to lose", [name for name in counted if not verdict.figures[name]])
         verdict.figures |= {"commands": witness.commands, "looks_at_commands": witness.looks} | figures.of_waits(
             asked
         )
