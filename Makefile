@@ -4,7 +4,7 @@ BIN := .venv/bin
 FOLDER ?= data/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo story test check fuzz bench format clean
+.PHONY: help env demo story test check fuzz bench chaos format clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ fuzz: env ## the long form of the hostile tests: 100,000 payloads a topic, many 
 
 bench: env ## measure speed as ratios to bare parts; figures in build/bench.json
 	$(BIN)/wattgate bench
+
+chaos: env ## kill real parts at random for 5 minutes while they sell; figures in build/chaos.json
+	$(BIN)/wattgate chaos
 
 format: env ## put the code into its format
 	$(BIN)/ruff format .

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 from prometheus_client import Gauge, start_http_server
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app import models  # noqa: F401 - foreign keys by name need every table known
@@ -36,6 +37,7 @@ _SWEEP_EVERY_S = 0.2
 _SILENCE_EVERY_S = 10.0
 _DAY_S = 24 * 3600
 _POOL = 6
+_DATABASE_AGAIN_S = 0.5
 
 
 class Worker:
@@ -154,7 +156,14 @@ def run(settings: Settings) -> None:
     if settings.worker_metrics_port:
         start_http_server(settings.worker_metrics_port, addr=settings.http_host)
     worker = Worker(settings)
-    worker.start()
+    while not asked_to_stop.is_set():
+        try:
+            worker.start()
+            break
+        except OperationalError as error:
+            # Where both start together after a crash, the database still recovers when we ask it first.
+            log.warning("the database is away; the worker waits for it", error=str(error.orig))
+            asked_to_stop.wait(_DATABASE_AGAIN_S)
     log.info("the worker runs", environment=settings.environment, clock_factor=settings.clock_factor)
     asked_to_stop.wait()
     worker.stop()

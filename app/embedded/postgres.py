@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+import signal
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -14,11 +15,14 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import URL
 
+from app.clock import monotonic_s, sleep
 from app.database import APPLICATION_ROLE
 
 OWNER_ROLE = "wattgate_owner"
 
 _SUPERUSER = "postgres"
+_DEAD_WITHIN_S = 10.0
+_POLL_S = 0.01
 _OUR_CONFIGURATION = "wattgate.conf"
 _DURABLE = {"max_connections": "300", "shared_buffers": "256MB", "timezone": "UTC", "log_timezone": "UTC"}
 _FORGETFUL = _DURABLE | {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -43,6 +47,7 @@ class EmbeddedPostgres:
         self._data = folder.resolve() / "data"
         self._durable = durable
         self._server: Any = None
+        self._sockets: str | None = None
         self._hold: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -64,14 +69,19 @@ class EmbeddedPostgres:
             FolderInUse: another living process keeps its server in this folder.
         """
         self._hold_folder()
-        with _one_start_at_a_time() as runtime:
-            server = _server_in(self._data, runtime=runtime)
-            server.ensure_pgdata_inited()
-            self._configure()
-            self._sign_off_all()
-            server.start()
-        self._server = server
-        self._ensure_owner()
+        try:
+            with _one_start_at_a_time() as runtime:
+                server = _server_in(self._data, runtime=runtime)
+                server.ensure_pgdata_inited()
+                self._configure()
+                self._sign_off_all()
+                server.start()
+            self._server = server
+            self._sockets = str(server.get_postmaster_info().socket_dir)
+            self._ensure_owner()
+        except BaseException:
+            self._release_folder()  # so that another start, ours or somebody else's, may try
+            raise
 
     def stop(self) -> None:
         """Stop the server; open connections are cut, their transactions rolled back."""
@@ -79,9 +89,29 @@ class EmbeddedPostgres:
             self._server.stop()
             self._sign_off_all()
             self._server = None
-        if self._hold is not None:
-            self._hold.close()
-            self._hold = None
+        self._release_folder()
+
+    def kill(self) -> None:
+        """End the server and all its processes at once, as a power cut would; `start` recovers what was committed.
+
+        Raises:
+            RuntimeError: the server is not running, or one of its processes did not end.
+        """
+        postmaster = self.pid
+        os.kill(postmaster, signal.SIGSTOP)  # it starts no more children, and tidies up nothing
+        family = [*_children_of(postmaster), postmaster]
+        locks = [self._data / "postmaster.pid", *Path(self._socket_folder()).glob(".s.PGSQL.*.lock")]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _wait_dead(family)
+        # Where nobody reads how orphans ended, the number stays taken, and both the wheel and the server believe it.
+        for lock in locks:
+            if lock.read_text(encoding="utf-8").startswith(f"{postmaster}\n"):
+                lock.unlink()
+        self._sign_off_all()
+        self._server = None
+        self._release_folder()
 
     @property
     def pid(self) -> int:
@@ -106,9 +136,11 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str, *, template: str | None = None) -> None:
         """Create an empty database, or a copy of one that nobody is connected to."""
+        # A copy of files costs far less than one through the log, where its checkpoint need not reach the disk.
+        how = sql.SQL("WAL_LOG" if self._durable else "FILE_COPY")
         self._as_superuser(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(OWNER_ROLE), sql.Identifier(template or "template1")
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY {}").format(
+                sql.Identifier(name), sql.Identifier(OWNER_ROLE), sql.Identifier(template or "template1"), how
             )
         )
 
@@ -136,6 +168,11 @@ class EmbeddedPostgres:
         hold.write(f"process {os.getpid()}")
         hold.flush()
         self._hold = hold
+
+    def _release_folder(self) -> None:
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
 
     def _sign_off_all(self) -> None:
         """Empty the wheel's list of processes that use the server, which it stops with the last of them.
@@ -166,7 +203,10 @@ class EmbeddedPostgres:
         return self._server
 
     def _socket_folder(self) -> str:
-        return str(self._running().get_postmaster_info().socket_dir)
+        """Return where the server listens, and will listen again when it has been killed."""
+        if self._sockets is None:
+            raise RuntimeError("the embedded PostgreSQL was never started; call start() first")
+        return self._sockets
 
     def _url(self, role: str, *, database: str) -> str:
         query = {"host": self._socket_folder()}
@@ -195,6 +235,30 @@ def _server_in(data: Path, *, runtime: Path) -> Any:
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
     return get_server(data, cleanup_mode="stop", start=False)
+
+
+def _children_of(parent: int) -> list[int]:
+    numbers = (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
+    return [pid for pid in numbers if _state_and_parent(pid)[1] == parent]
+
+
+def _wait_dead(pids: Iterable[int]) -> None:
+    """Wait until none of them runs; whether their parent has read how they ended does not matter."""
+    deadline_s = monotonic_s() + _DEAD_WITHIN_S
+    while running := [pid for pid in pids if _state_and_parent(pid)[0] not in ("Z", "X")]:
+        if monotonic_s() > deadline_s:
+            raise RuntimeError(f"processes {running} of the server outlive SIGKILL by {_DEAD_WITHIN_S:.0f} s")
+        sleep(_POLL_S)
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    """Read a process's state and parent from Linux; a process that is gone is dead, of no parent."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "X", 0
+    state, parent, *_ = told.rpartition(")")[2].split()
+    return state, int(parent)
 
 
 @contextmanager

@@ -416,6 +416,18 @@ def a_worker_process(site: Site, folder: Path) -> Iterator[Child]:
         child.stop(within_s=10)
 
 
+def test_a_worker_waits_for_a_database_that_is_away_at_its_start(
+    site: Site, postgres: EmbeddedPostgres, template_database: str, tmp_path: Path
+) -> None:
+    late = site.settings.model_copy(update={"database_url": SecretStr(postgres.application_url("late"))})
+    with a_worker_process(replace(site, settings=late), tmp_path) as started:
+        eventually(lambda: "the database is away" in started.log_tail())
+        postgres.create_database("late", template=template_database)
+        eventually(lambda: "the worker runs" in started.log_tail())
+        assert not started.ended
+    postgres.drop_database("late")
+
+
 def test_a_worker_killed_between_publishing_and_the_answer_doubles_nothing(site: Site, tmp_path: Path) -> None:
     sold = site.buy()
     with a_worker_process(site, tmp_path) as first:
