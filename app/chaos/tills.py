@@ -68,7 +68,7 @@ def prepare_cashier(url: str, name: str) -> str:
     opened = httpx.post(
         f"{url}/api/v1/shifts",
         json={"till_no": till_no, "float_fen": 0},
-        headers={"Authorization": f"Bearer {token}", "Idempotency-Key": f"shift of {name}"},
+        headers={"Authorization": f"Bearer {token}", "Idempotency-Key": f"shift-of-{name}"},
         timeout=_TIMEOUT_S,
     )
     opened.raise_for_status()
