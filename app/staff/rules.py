@@ -22,6 +22,13 @@ class Role(StrEnum):
     ADMINISTRATOR = "administrator"
 
 
+class Kind(StrEnum):
+    """A client is a program of others, which calls with keys instead of a password."""
+
+    PERSON = "person"
+    CLIENT = "client"
+
+
 class SignInNameUnusable(Refused):
     """A sign-in name is typed at tills in a hurry: lower-case, short, without surprises."""
 

@@ -19,8 +19,8 @@ VOCABULARY = {
     "ingest", "dispatch", "sweep",
 }  # fmt: skip
 FEATURES = (
-    "allowances", "commands", "customers", "ledger", "load_control", "notices", "orders", "purchases", "staff",
-    "terminal_reports", "terminals",
+    "access", "allowances", "commands", "customers", "ledger", "load_control", "notices", "orders", "purchases",
+    "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 
