@@ -28,6 +28,7 @@ import app.terminal_reports.routes
 import app.terminals.routes
 from app.access import queries as access_queries
 from app.access import service as access
+from app.access.rules import CLIENT_ROLES
 from app.clock import Clock
 from app.database import connect, transaction
 from app.http.documentation import serve_documentation
@@ -36,11 +37,12 @@ from app.http.limits import BodyLimit, Door, SecurityHeaders
 from app.http.policies import Person
 from app.http.problems import UnhandledErrors, handle_problems
 from app.http.rates import Rates
-from app.http.rights import refuse_unprotected
+from app.http.rights import refuse_unprotected, rights_document, rights_of
 from app.http.server import BoundedHttp
 from app.http.standing import LiveKey, Reading, WatchedStanding
 from app.migrations import head
 from app.settings import Settings
+from app.staff.rules import Role
 
 API = "/api/v1"
 
@@ -65,6 +67,20 @@ Prepaid and load-control purchase of electricity for large customers 大用户�
 Sign in with *Authorize*. Money is in whole fen, energy in whole Wh, moments are UTC. What moves value asks for
 an `Idempotency-Key`. Every refusal is a problem document (RFC 9457) that says what was wrong and what would be
 right; [all problems](/problems).
+"""
+_BEFORE_RIGHTS = """\
+# Who may call what 权限表
+
+Made by `wattgate rights` from the routes themselves. A test calls every one of them as everybody and holds the
+answers against this table.
+
+A tick lets pass, an empty field refuses: 401 where nobody is signed in, 403 where the role may not. A client's API
+key passes where one of its scopes has a tick (*by scope*), and everywhere that its own column has one. A tick is no
+more than the door: a rule behind it may still refuse.
+
+`/docs`, its assets and `/openapi.json` are read by everybody. Commands of `wattgate` ask for no role: who may run
+them is a matter of the machine's accounts, and of who may read the settings.
+
 """
 _TAGS = [
     {"name": "people", "description": "Sign-in, people and offices 人员与营业厅"},
@@ -129,6 +145,13 @@ def add_routes(service: FastAPI) -> None:
     service.include_router(app.http.documentation.router)
     service.state.open_routes = serve_documentation(service)
     refuse_unprotected(service, open_routes=service.state.open_routes)
+
+
+def document_of_rights() -> str:
+    """Write who may call what, as the routes themselves say; ``docs/rights.md`` is its output."""
+    service = FastAPI(docs_url=None, redoc_url=None)
+    add_routes(service)
+    return rights_document(rights_of(service), roles=list(Role), key_roles=CLIENT_ROLES, before=_BEFORE_RIGHTS)
 
 
 def serve(settings: Settings) -> None:

@@ -13,6 +13,10 @@ MAX_CLIENT_KEPT = 200
 MAX_ADDRESS_KEPT = 64
 
 
+#: Nobody stands behind a program's request, so none may give rights to people or to itself.
+CLIENT_ROLES = frozenset(Role) - {Role.ADMINISTRATOR}
+
+
 class EndedBecause(StrEnum):
     SIGNED_OUT = "signed_out"
     BY_ADMINISTRATOR = "by_administrator"
@@ -34,7 +38,7 @@ class ScopesUnusable(Refused):
 
 
 class ClientRolesUnusable(Refused):
-    """Nobody stands behind a program's request, so none may give rights to people or to itself."""
+    """A program must not administer: it could give rights to people or to itself."""
 
     title = "A client cannot have these roles"
 
@@ -73,7 +77,7 @@ def check_client_roles(roles: Collection[Role]) -> None:
     Raises:
         ClientRolesUnusable: the administrator is among them.
     """
-    if Role.ADMINISTRATOR in roles:
+    if not CLIENT_ROLES.issuperset(roles):
         raise ClientRolesUnusable(
             "a client cannot be an administrator", remedy="give it the roles of its work; people administer"
         )

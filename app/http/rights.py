@@ -1,6 +1,6 @@
 """Which route asks for what: refuses to start with a route that nobody guards, and writes the table of rights."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ class Right:
 
     def allows(self, role: str) -> bool:
         return self.roles is None or role in self.roles
+
+    def allows_any(self, roles: Iterable[str]) -> bool:
+        return any(self.allows(role) for role in roles)
 
 
 def refuse_unprotected(app: FastAPI, *, open_routes: Iterable[object] = ()) -> None:
@@ -70,11 +73,16 @@ def rights_of(app: FastAPI) -> list[Right]:
     ]
 
 
-def rights_document(rights: Sequence[Right], *, roles: Sequence[str], before: str) -> str:
-    """Write the table that people read: a tick for each role that may."""
+def rights_document(rights: Sequence[Right], *, roles: Sequence[str], key_roles: Collection[str], before: str) -> str:
+    """Write the table that people read: a tick for each role that may; ``key_roles`` are those that a key can have."""
     head = ["route", "does", "nobody", *(role.replace("_", " ") for role in roles), "API key"]
     rows = [
-        [f"`{right.method} {right.path}`", right.says, *_ticks(right, roles=roles), _of_a_key(right)]
+        [
+            f"`{right.method} {right.path}`",
+            right.says,
+            *_ticks(right, roles=roles),
+            _of_a_key(right, key_roles=key_roles),
+        ]
         for right in rights
     ]
     lines = [head, ["---", "---", *(":-:" for _ in head[2:])], *rows]
@@ -125,7 +133,7 @@ def _ticks(right: Right, *, roles: Sequence[str]) -> list[str]:
     ]
 
 
-def _of_a_key(right: Right) -> str:
-    if not right.keys:
-        return ""
-    return _TICK if right.roles is None else "by scope"
+def _of_a_key(right: Right, *, key_roles: Collection[str]) -> str:
+    if right.keys and right.roles is None:
+        return _TICK
+    return "by scope" if right.keys and right.allows_any(key_roles) else ""

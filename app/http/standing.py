@@ -53,9 +53,17 @@ class WatchedStanding:
     Args:
         read: asks the database.
         note_used: writes down which keys were used, about once a minute.
+        good_for_s: how long a reading may be relied on.
     """
 
-    def __init__(self, *, read: Callable[[], Reading], note_used: Callable[[Collection[UUID]], None]) -> None:
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Reading],
+        note_used: Callable[[Collection[UUID]], None],
+        good_for_s: float = _GOOD_FOR_S,
+    ) -> None:
+        self._good_for_s = good_for_s
         self._read = read
         self._note_used = note_used
         self._reading = Reading()
@@ -88,7 +96,7 @@ class WatchedStanding:
                     _log.warning("cannot read who is in good standing", error=type(error).__name__)
                 self._lost = True
                 return
-            self._good_until_s = began_s + _GOOD_FOR_S
+            self._good_until_s = began_s + self._good_for_s
             self._lost = False
 
     def refuse_ended(self, sign_in_id: UUID | None) -> None:
