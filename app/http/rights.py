@@ -74,7 +74,7 @@ def rights_of(app: FastAPI) -> list[Right]:
 
 
 def rights_document(rights: Sequence[Right], *, roles: Sequence[str], key_roles: Collection[str], before: str) -> str:
-    """Write the table that people read: a tick for each role that may; ``key_roles`` are those that a key can have."""
+    """Write the table that people read: a tick for each role that may; keys have ``key_roles`` only."""
     head = ["route", "does", "nobody", *(role.replace("_", " ") for role in roles), "API key"]
     rows = [
         [
