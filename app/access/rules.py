@@ -11,6 +11,8 @@ from app.staff.rules import Role
 MAX_NAME_KEPT = 63
 MAX_CLIENT_KEPT = 200
 MAX_ADDRESS_KEPT = 64
+#: Moments at the end of the calendar cannot be read back in every time zone, and one such key would stop all reading.
+LONGEST_KEY = timedelta(days=3653)
 
 
 #: Nobody stands behind a program's request, so none may give rights to people or to itself.
@@ -114,13 +116,18 @@ def network_of(typed: str) -> str:
 
 
 def check_expiry(expires_at: datetime | None, *, now: datetime) -> None:
-    """Refuse a key that would be over before its first use; None means that it stays until it is revoked.
+    """Refuse a key that would be over before its first use, or in more than ten years; None is until it is revoked.
+
+    On 2026-03-02 at 8:00 a key may end on 2027-12-31; it may not end at 8:00, nor in 2037.
 
     Raises:
-        ExpiryUnusable: the moment has passed.
+        ExpiryUnusable: the moment has passed, or is too far away.
     """
-    if expires_at is not None and expires_at <= now:
-        raise ExpiryUnusable(f"{expires_at:%Y-%m-%dT%H:%M:%SZ} has passed", remedy="give a moment to come, or none")
+    if expires_at is not None and not now < expires_at <= now + LONGEST_KEY:
+        raise ExpiryUnusable(
+            f"{expires_at.isoformat()} has passed or is more than ten years away",
+            remedy="give a moment within the next ten years, or none",
+        )
 
 
 def check_administrator_remains(administrators: Collection[object], *, without: object) -> None:

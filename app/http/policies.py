@@ -69,7 +69,7 @@ class Policy(SecurityBase):
         try:
             person = _person_behind(token, request=request, standing=state.standing)
         except NotSignedIn:
-            rates.take_for_address(address_of(request), counted=token is None)
+            rates.take_for_address(address_of(request), counted=_counted_at_the_door(request))
             raise
         rates.take_for_person(person.id)
         request.state.person = person
@@ -97,7 +97,7 @@ class OpenPolicy:
     async def __call__(self, request: Request) -> None:
         if self._limited:
             rates: Rates = request.app.state.rates
-            rates.take_for_address(address_of(request), counted="authorization" not in request.headers)
+            rates.take_for_address(address_of(request), counted=_counted_at_the_door(request))
 
 
 def allow(role: str, *others: str) -> Any:
@@ -123,6 +123,11 @@ def anyone(*, writes: bool = False, limited: bool = True) -> Any:
 def address_of(request: Request) -> str:
     """Return from where a request comes, as the server or a proxy that it trusts says; empty on a Unix socket."""
     return "" if request.client is None else request.client.host
+
+
+def _counted_at_the_door(request: Request) -> bool:
+    """Tell whether the door has counted the request already, as it does with those that do not say who they are."""
+    return "authorization" not in request.headers
 
 
 def _person_behind(token: str | None, *, request: Request, standing: Standing) -> Person:

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import structlog
 from fastapi import Depends, Request
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.clock import Clock, monotonic_s
 from app.http.policies import KEY_PREFIX, Person
@@ -155,7 +154,7 @@ class WatchedStanding:
             return
         try:
             self._note_used(used)
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             _log.warning("cannot note which keys were used", error=type(error).__name__)
 
 

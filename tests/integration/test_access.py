@@ -275,6 +275,8 @@ def test_a_key_is_good_from_its_networks_only(desk: Desk, networks: list[str], e
         ({"scopes": ["operator"]}, "scopes-unusable"),
         ({"networks": ["10.1.2.3/8"]}, "network-unusable"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "expiry-unusable"),
+        ({"expires_at": "0001-01-01T00:00:00+14:00"}, "expiry-unusable"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, "expiry-unusable"),
     ],
 )
 def test_a_key_that_could_not_be_used_rightly_is_not_made(desk: Desk, key: dict[str, Any], problem: str) -> None:

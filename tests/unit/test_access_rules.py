@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.access.rules import (
+    LONGEST_KEY,
     ClientRolesUnusable,
     ExpiryUnusable,
     LastAdministrator,
@@ -59,8 +60,10 @@ def test_what_is_no_network_is_refused(typed: str) -> None:
 def test_a_key_ends_in_the_future_or_never() -> None:
     check_expiry(None, now=EIGHT)
     check_expiry(EIGHT + timedelta(microseconds=1), now=EIGHT)
-    with pytest.raises(ExpiryUnusable, match="2026-03-02T08:00:00Z has passed"):
-        check_expiry(EIGHT, now=EIGHT)
+    check_expiry(EIGHT + LONGEST_KEY, now=EIGHT)
+    for unusable in (EIGHT, EIGHT + LONGEST_KEY + timedelta(seconds=1), datetime.max.replace(tzinfo=UTC)):
+        with pytest.raises(ExpiryUnusable, match="has passed or is more than ten years away"):
+            check_expiry(unusable, now=EIGHT)
 
 
 def test_one_administrator_must_remain() -> None:
