@@ -256,7 +256,7 @@ def test_a_key_of_another_make_is_refused(desk: Desk, spoil: Any) -> None:
 
 
 def test_a_key_ends_by_itself(desk: Desk) -> None:
-    ends = Clock().now() + timedelta(seconds=2)
+    ends = Clock().now() + timedelta(seconds=4)
     _, made = a_client(desk, expires_at=ends.isoformat())
     assert status(desk.http, with_key(made)) == 200
     sleep(max((ends - Clock().now()).total_seconds(), 0) + 0.01)

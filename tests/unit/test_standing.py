@@ -53,7 +53,7 @@ def test_an_end_is_known_after_the_next_reading() -> None:
 def test_the_last_reading_holds_for_a_while_and_the_next_one_mends_all(capsys: pytest.CaptureFixture[str]) -> None:
     database, ended, running = Readings(), new_id(), new_id()
     database.ended.add(ended)
-    standing = WatchedStanding(read=database.read, note_used=database.note_used, good_for_s=0.2)
+    standing = WatchedStanding(read=database.read, note_used=database.note_used, good_for_s=1.0)
     standing.read_again()
     database.away = True
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_the_last_reading_holds_for_a_while_and_the_next_one_mends_all(capsys: p
     standing.refuse_ended(running)
     with pytest.raises(NotSignedIn):
         standing.refuse_ended(ended)
-    sleep(0.25)
+    sleep(1.05)
     with pytest.raises(StandingUnknown):
         standing.refuse_ended(running)
     database.away = False
