@@ -145,6 +145,14 @@ def begin(
 
 
 @command_line.command()
+def rights() -> None:
+    """Print who may call which route, as the routes themselves say; needs no settings."""
+    from app.main import document_of_rights
+
+    typer.echo(document_of_rights(), nl=False)
+
+
+@command_line.command()
 def verify() -> None:
     """Prove the invariants of both books and of what hangs on them; names every row that breaks one."""
     from app.database import connect, transaction

@@ -1,5 +1,6 @@
 """Every feature's tables in one place: the one metadata for migrations and tests."""
 
+import app.access.models
 import app.allowances.models
 import app.audit.models
 import app.commands.models

@@ -30,6 +30,13 @@ class Settings(BaseSettings):
         min_length=32, description="signs the access tokens of people; 32 characters or more"
     )
     token_lifetime_s: int = Field(default=8 * 3600, ge=60, description="how long a sign-in lasts, in seconds")
+    sign_in_failures_per_name: int = Field(
+        default=5, ge=1, description="failed sign-ins for one name, after which nothing is compared for a while"
+    )
+    sign_in_failures_per_address: int = Field(default=20, ge=1, description="the same for one address")
+    sign_in_failures_window_s: int = Field(
+        default=900, ge=1, description="how long a failed sign-in counts, in seconds of the machine"
+    )
     signing_key_file: Path = Field(description="Ed25519 private key (PEM) that signs commands to terminals")
     signing_key_id: str = Field(default="wattgate-1", description="`kid` of that key, pinned by each terminal")
     broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
@@ -47,6 +54,25 @@ class Settings(BaseSettings):
         default=9101, ge=0, le=65535, description="port of the worker's own /metrics; 0 turns it off"
     )
     max_body_bytes: int = Field(default=256 * 1024, ge=1024, description="largest HTTP request body taken")
+    max_head_bytes: int = Field(
+        default=16 * 1024, ge=1024, description="largest address and headers of an HTTP request, together"
+    )
+    requests_per_s: int = Field(
+        default=200,
+        ge=1,
+        description="requests a second of one person or client, in each HTTP process; twice at once",
+    )
+    open_requests_per_s: int = Field(
+        default=20, ge=1, description="the same for one address where nobody is signed in; health is not counted"
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="addresses or networks, by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed",
+    )
+    https_only: bool = Field(
+        default=False,
+        description="true tells browsers to use https only, even where the request seems to have come without it",
+    )
     report_interval_s: int = Field(
         default=900,
         ge=1,

@@ -22,7 +22,8 @@ from app.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ADMINISTRATOR = (DOCS / "administrator.md").read_text(encoding="utf-8")
-GUIDES = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")))
+#: What people have written; the table of rights is made from the routes and would name each of them by itself.
+GUIDES = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")) if path.name != "rights.md")
 READ_BY_PEOPLE = [
     *sorted(DOCS.glob("*.md")),
     *sorted(ROOT.glob("*.md")),

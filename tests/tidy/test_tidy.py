@@ -19,8 +19,8 @@ VOCABULARY = {
     "ingest", "dispatch", "sweep", "heads", "books", "columns", "cells", "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
-    "allowances", "audit", "commands", "customers", "emergency", "imports", "ledger", "load_control", "notices",
-    "openings", "orders", "purchases", "refunds", "shifts", "staff", "terminal_reports", "terminals",
+    "access", "allowances", "audit", "commands", "customers", "emergency", "imports", "ledger", "load_control",
+    "notices", "openings", "orders", "purchases", "refunds", "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 
