@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import signal
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio.to_thread
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -23,14 +25,18 @@ import app.purchases.routes
 import app.staff.routes
 import app.terminal_reports.routes
 import app.terminals.routes
-from app.database import connect
+from app.database import connect, watch_pool
 from app.http.documentation import serve_documentation
 from app.http.health import RequestMetrics, route_templates
 from app.http.limits import BodyLimit, SecurityHeaders
 from app.http.policies import refuse_unprotected
 from app.http.problems import UnhandledErrors, handle_problems
+from app.http.request_ids import RequestIds
+from app.logs import log_as_json
 from app.migrations import head
 from app.settings import Settings
+
+log = structlog.get_logger()
 
 API = "/api/v1"
 
@@ -81,6 +87,7 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan,
         middleware=[
+            Middleware(RequestIds),
             Middleware(SecurityHeaders),
             Middleware(RequestMetrics),
             Middleware(UnhandledErrors),
@@ -93,6 +100,7 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
     service.state.engine = engine or connect(
         settings.database_url.get_secret_value(), pool_size=settings.database_pool_size
     )
+    watch_pool(service.state.engine)
     service.state.migration_head = head()
     for router in ROUTERS:
         service.include_router(router, prefix=API)
@@ -107,6 +115,8 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
 
 def serve(settings: Settings) -> None:
     """Run the HTTP process until it is told to end; requests under way are finished first."""
+    # The server raises the signal again once it has stopped in order; an ordered stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     if settings.http_workers == 1:
         application: FastAPI | str = create_app(settings)
     else:
@@ -118,13 +128,16 @@ def serve(settings: Settings) -> None:
         workers=settings.http_workers,
         host=settings.http_host,
         port=settings.http_port,
+        log_config=None,  # as app.logs has it
         access_log=False,  # /metrics counts requests; the audit record says who did what
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
     )
+    log.info("the service has stopped")
 
 
 def application_of_this_process() -> FastAPI:
+    log_as_json()
     return create_app(Settings())
 
 

@@ -85,6 +85,7 @@ class Recorded:
 
     receipts: list[Receipt]
     challenges: dict[str, str]
+    changed: list[commands.Changed]
 
 
 def record(
@@ -104,8 +105,8 @@ def record(
     _add_reports(session, known.reports, now=now)
     _add_events(session, known.events, now=now)
     receipts = _keep_spools(session, known, now=now)
-    _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now)
-    return Recorded(receipts=receipts, challenges=challenges)
+    changed = _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now)
+    return Recorded(receipts=receipts, challenges=challenges, changed=changed)
 
 
 def quarantine(session: Session, unreadable: Iterable[Unreadable], *, now: datetime) -> None:
@@ -225,7 +226,7 @@ def _follow_up(
     pace: Pace,
     now: datetime,
     heard_at: datetime,
-) -> None:
+) -> list[commands.Changed]:
     """Apply answers and evidence, then decide anew where something changed. Locks supply points before commands."""
     crossed = load_control_queries.crossed(session, {row.terminal_id for row in batch.reports})
     answered = {answer.terminal_id for answer in batch.answers}
@@ -235,7 +236,7 @@ def _follow_up(
         load_control.look_again(session, _points_of(session, births), now)
     concerned = crossed + list(waiting.values()) + _points_of(session, answered - set(waiting))
     if not concerned:
-        return
+        return []
     customers.lock_supply_points(session, concerned)
     if births:
         commands.retry_at_birth(session, births, now=now)
@@ -256,6 +257,7 @@ def _follow_up(
     load_control.reassess(session, again[:_DECIDED_AT_ONCE], trigger="report", pace=pace, now=now)
     if again[_DECIDED_AT_ONCE:]:
         load_control.look_again(session, again[_DECIDED_AT_ONCE:], now)
+    return changed
 
 
 def _may_change_the_stage(changed: commands.Changed) -> bool:
