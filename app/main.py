@@ -52,6 +52,8 @@ ROUTERS = [
 ]
 
 _GRACE_S = 10
+#: A busy machine needs longer than the server's own five seconds to start a process, and would begin again for ever.
+_CHILD_STARTS_WITHIN_S = 60
 _ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
 
 _DESCRIPTION = """
@@ -132,6 +134,7 @@ def serve(settings: Settings) -> None:
         access_log=False,  # /metrics counts requests; the audit record says who did what
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        timeout_worker_healthcheck=_CHILD_STARTS_WITHIN_S,
     )
     log.info("the service has stopped")
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from app.clock import Clock
@@ -90,12 +91,15 @@ def watch(settings: Settings, *, every_s: int) -> None:
         signal.signal(number, lambda *_: stopping.set())
     if settings.verify_metrics_port:
         start_http_server(settings.verify_metrics_port, addr=settings.http_host)
+    structlog.get_logger().info("the invariants are watched", every_s=every_s)
     engine = patient_engine(settings.database_url.get_secret_value())
     Watch(engine=engine, stopping=stopping).keep_watching(every_s=every_s)
 
 
 def retain(owner_url: str, *, keep_months: int, dry_run: bool) -> None:
     """Run `wattgate retention`."""
+    from sqlalchemy.exc import DBAPIError
+
     from app.operations import retention
 
     engine = retention.owner_engine(owner_url)
@@ -112,6 +116,10 @@ def retain(owner_url: str, *, keep_months: int, dry_run: bool) -> None:
             retention.let_go(engine, old, tell=typer.echo)
     except NotPossible as refusal:
         raise _ended(refusal) from refusal
+    except DBAPIError as error:
+        words = str(error.orig).strip().splitlines()[0]
+        remedy = "see that the database answers, and run it again in a quieter moment; months already dropped stay so"
+        raise _ended(NotPossible(f"the database did not do it ({words})", remedy=remedy)) from error
     finally:
         engine.dispose()
 

@@ -63,7 +63,7 @@ def run(arguments: list[str | Path], *, connection: str | None = None) -> None:
     ended = subprocess.run([str(one) for one in arguments], env=environment, check=False)  # noqa: S603 - found above
     if ended.returncode:
         raise NotPossible(
-            f"{Path(arguments[0]).name} ended with code {ended.returncode}", remedy="its own words stand above"
+            f"{Path(arguments[0]).name} ended with code {ended.returncode}", remedy="put right what it says above"
         )
 
 

@@ -58,25 +58,16 @@ def restore(source: Path, *, to: Path, logs: Path, until: datetime | None, tell:
     shutil.copytree(origin, to, symlinks=True, dirs_exist_ok=True)
     to.chmod(0o700)
     with (to / _SETTINGS).open("a", encoding="utf-8") as settings:
-        settings.write(recovery_settings(logs, until=until))
+        settings.write(recovery_settings(logs if there else None, until=until))
     (to / "recovery.signal").touch(mode=0o600)
     os.sync()
     return Restored(backup=backup, data=to, logs=len(there))
 
 
-def recovery_settings(logs: Path, *, until: datetime | None) -> str:
-    """Write what PostgreSQL is to do when it is started in a restored folder."""
-    archive = shlex.quote(str(logs.resolve())).replace("%", "%%")
-    # A log that is not there ends the recovery, and the server opens. So a log that is
-    # there and cannot be read must end the server instead, which PostgreSQL does for codes above 125. One that was
-    # still being received bears another name.
-    command = (
-        f'a={archive}; [ -r "$a" ] && [ -x "$a" ] || exit 130; '
-        'if [ -e "$a/%f" ]; then cp "$a/%f" "%p" || exit 130; '
-        'elif [ -e "$a/%f.partial" ]; then cp "$a/%f.partial" "%p" || exit 130; else exit 1; fi'
-    )
+def recovery_settings(logs: Path | None, *, until: datetime | None) -> str:
+    """Write what PostgreSQL is to do when it is started in a restored folder; None is an archive without logs."""
     wanted = {
-        "restore_command": command,
+        "restore_command": _fetch_from(logs) if logs else "false",
         "recovery_target_action": "promote",
         "archive_mode": "off",
         "synchronous_standby_names": "",
@@ -85,6 +76,17 @@ def recovery_settings(logs: Path, *, until: datetime | None) -> str:
         wanted["recovery_target_time"] = f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
     lines = (f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in wanted.items())
     return "\n# Written by wattgate restore.\n" + "\n".join(lines) + "\n"
+
+
+def _fetch_from(logs: Path) -> str:
+    archive = shlex.quote(str(logs.resolve())).replace("%", "%%")
+    # Where no log comes any more the server opens. One that is there and cannot be read must stop it instead, which
+    # PostgreSQL does for codes above 125. A log that was still being received bears another name.
+    return (
+        f'a={archive}; [ -r "$a" ] && [ -x "$a" ] || exit 130; '
+        'if [ -e "$a/%f" ]; then cp "$a/%f" "%p" || exit 130; '
+        'elif [ -e "$a/%f.partial" ]; then cp "$a/%f.partial" "%p" || exit 130; else exit 1; fi'
+    )
 
 
 def _refuse_filled(to: Path) -> None:
