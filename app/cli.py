@@ -127,8 +127,8 @@ def begin(
     from app import models  # noqa: F401 - foreign keys by name need every table known
     from app.database import connect, transaction
     from app.errors import DomainError
+    from app.roles import Role
     from app.staff import service
-    from app.staff.rules import Role
 
     settings = _settings()
     new = service.NewStaffMember(
@@ -138,8 +138,9 @@ def begin(
     engine = connect(settings.database_url.get_secret_value(), pool_size=1)
     try:
         with transaction(engine) as session:
-            office = service.create_office(session, code=office_code, name_zh=office_zh, name_en=office_en)
-            service.hire(session, new, office=office, now=settings.clock.now())
+            now = settings.clock.now()
+            office = service.create_office(session, code=office_code, name_zh=office_zh, name_en=office_en, now=now)
+            service.hire(session, new, office=office, now=now)
     except DomainError as refusal:
         typer.echo(f"{refusal.detail} {refusal.remedy}", err=True)
         raise typer.Exit(1) from refusal
@@ -187,6 +188,34 @@ def retention(
 ) -> None:
     """Let go of reports older than so many months, whole months at a time, as the database's owner role."""
     operations.retain(_owner_url(), keep_months=keep_months, dry_run=dry_run)
+
+
+@command_line.command()
+def audit_heads(
+    check: Annotated[bool, typer.Option("--check", help="compare what was exported with the record instead")] = False,
+) -> None:
+    """Add where each chain of the audit record ends to the heads file, as the worker does once a day."""
+    from app.audit import heads, queries
+    from app.database import connect, transaction
+
+    settings = _settings()
+    path = settings.audit_heads_file
+    if path is None:
+        typer.echo("Set WATTGATE_AUDIT_HEADS_FILE to a file outside the database.", err=True)
+        raise typer.Exit(2)
+    engine = connect(settings.database_url.get_secret_value(), pool_size=1)
+    with transaction(engine) as session:
+        if not check:
+            heads.export(path, queries.heads(session), now=settings.clock.now())
+        exported = heads.read(path)
+        missing = queries.not_in_the_record(session, exported)
+    engine.dispose()
+    for head in missing:
+        typer.echo(f"office {head.office}, event {head.seq}: the record no longer has the hash {head.hash.hex()}")
+    if missing:
+        typer.echo(f"The record was rewritten: {len(missing)} exported heads are not in it.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{len(exported)} heads in {path}; the record has them all.")
 
 
 @command_line.command()

@@ -40,6 +40,9 @@ _CONNECTIONS_IN_USE = Gauge("wattgate_database_connections_in_use", "Of these, h
 
 _RETRIED_SQLSTATES = {"40001", "40P01"}
 _ATTEMPTS = 3
+_ACTOR = "actor"
+_LAST = "last steps"
+_RECORDED = "recorded"
 
 
 class WholeNumber(TypeDecorator[int]):
@@ -131,11 +134,50 @@ def connect(url: str, *, pool_size: int) -> Engine:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """On whose behalf a transaction runs, and from where it was asked for; without a person, the service itself."""
+
+    staff_member_id: UUID | None = None
+    name: str = "wattgate"
+    address: str | None = None
+    request_id: str | None = None
+
+
+SERVICE = Actor()
+
+
+def act_for(session: Session, actor: Actor) -> None:
+    """Say on whose behalf this session's transaction runs."""
+    session.info[_ACTOR] = actor
+
+
+def actor_of(session: Session) -> Actor:
+    """Return on whose behalf this session's transaction runs; the service's own if nobody said."""
+    actor: Actor = session.info.get(_ACTOR, SERVICE)
+    return actor
+
+
+def note_recorded(session: Session) -> None:
+    """Note that the audit record tells of what this transaction does."""
+    session.info[_RECORDED] = True
+
+
+def is_recorded(session: Session) -> bool:
+    return bool(session.info.get(_RECORDED))
+
+
+def add_last(session: Session, step: "Step[Any]") -> None:
+    """Have a step run right before the commit, for what holds a lock that many others wait for."""
+    session.info.setdefault(_LAST, []).append(step)
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
     """Open a session whose work is committed whole at the end, or not at all."""
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+        together(session, *session.info.pop(_LAST, ()))
 
 
 def in_transaction(
@@ -172,6 +214,8 @@ def together(session: Session, *steps: Step[Any]) -> list[Any]:
         DBAPIError: as a statement on its own would; those after it did not run.
     """
     session.flush()
+    if not steps:
+        return []
     driver = session.connection().connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the one driver; for the type checker
     try:

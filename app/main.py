@@ -15,13 +15,17 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.middleware import Middleware
 
+import app.audit.routes
 import app.customers.routes
+import app.emergency.routes
 import app.http.documentation
 import app.http.health
 import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
 import app.purchases.routes
+import app.refunds.routes
+import app.shifts.routes
 import app.staff.routes
 import app.terminal_reports.routes
 import app.terminals.routes
@@ -43,12 +47,16 @@ API = "/api/v1"
 #: The routers of the features, each under ``/api/v1``; one is asked after the other, so the counter comes first.
 ROUTERS = [
     app.purchases.routes.router,
+    app.shifts.routes.router,
+    app.refunds.routes.router,
+    app.emergency.routes.router,
     app.staff.routes.router,
     app.customers.routes.router,
     app.terminals.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
     app.terminal_reports.routes.router,
+    app.audit.routes.router,
 ]
 
 _GRACE_S = 10

@@ -1,13 +1,17 @@
 """Every feature's tables in one place: the one metadata for migrations and tests."""
 
 import app.allowances.models
+import app.audit.models
 import app.commands.models
 import app.customers.models
+import app.emergency.models
 import app.http.models
 import app.ledger.models
 import app.load_control.models
 import app.notices.models
 import app.purchases.models
+import app.refunds.models
+import app.shifts.models
 import app.staff.models
 import app.terminal_reports.models
 import app.terminals.models

@@ -78,6 +78,10 @@ class Settings(OwnerSettings, BackupSettings):
         ge=1,
         description="how often terminals report, in contract seconds; staleness is judged by it",
     )
+    audit_heads_file: Path | None = Field(
+        default=None,
+        description="file outside the database to which the worker adds the heads of the audit record once a day",
+    )
     clock_factor: int = Field(default=1, ge=1, le=100_000, description="how fast the clock runs; 1 in production")
     clock_started_at: AwareDatetime = Field(
         default=datetime(2000, 1, 1, tzinfo=UTC), description="machine time at which the fast clock started"

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 
 from app import models  # noqa: F401 - foreign keys by name need every table known
 from app.allowances import sweep as allowances_sweep
+from app.audit import heads as audit_heads
+from app.audit import queries as audit_queries
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command
@@ -46,6 +48,7 @@ class Worker:
     def __init__(self, settings: Settings, *, engine: Engine | None = None, client_id: str | None = None) -> None:
         self._settings = settings
         self._clock = settings.clock
+        self._heads_file = settings.audit_heads_file
         self._pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
         self._engine = engine or connect(settings.database_url.get_secret_value(), pool_size=_POOL)
         password = settings.broker_password
@@ -138,6 +141,10 @@ class Worker:
             send_clocks(self._engine, clock=self._clock, publish=self._link.publish)
         posted_wh = allowances_sweep.post_all(self._engine, now=now)
         log.info("energy posted", energy_wh=posted_wh)
+        if self._heads_file is not None:
+            heads = in_transaction(self._engine, audit_queries.heads)
+            audit_heads.export(self._heads_file, heads, now=now)
+            log.info("heads of the audit record exported", chains=len(heads), file=str(self._heads_file))
 
     def _repeat(self, name: str, work: Callable[[], None], every_s: float) -> None:
         while not self._stopping.is_set():

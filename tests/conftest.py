@@ -45,6 +45,7 @@ def database(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Dat
     engine = connect(postgres.application_url(name), pool_size=20)
     yield Database(
         name=name,
+        superuser_url=postgres.superuser_url(name),
         owner_url=postgres.owner_url(name),
         application_url=postgres.application_url(name),
         engine=engine,

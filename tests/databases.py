@@ -10,6 +10,7 @@ class Database:
     """A migrated, otherwise empty database; ``engine`` works as the application role."""
 
     name: str
+    superuser_url: str
     owner_url: str
     application_url: str
     engine: Engine

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from databases import Database
-from factories import a_person
+from factories import a_person, an_open_shift
 from people import bearer
 from running import running, settings_for
 from sqlalchemy import text
@@ -17,8 +17,8 @@ from app.clock import Clock
 from app.database import new_id, transaction
 from app.load_control.service import Pace
 from app.main import create_app
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 
 API = "/api/v1"
 
@@ -55,6 +55,7 @@ def a_desk(database: Database, *, signing_key_file: Path | None = None) -> Itera
         settings = settings.model_copy(update={"signing_key_file": signing_key_file})
     with transaction(database.engine) as session:
         people = {role: a_person(session, role=role, name=f"{role.value}.one") for role in Role}
+        an_open_shift(session, cashier=people[Role.CASHIER])
     headers = {role: bearer(person, settings=settings) for role, person in people.items()}
     with running(create_app(settings, engine=database.engine)) as client:
         yield Desk(database=database, http=client, settings=settings, headers=headers)

@@ -6,8 +6,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.clock import Clock
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
@@ -21,13 +24,18 @@ from app.customers.service import (
     set_price,
 )
 from app.database import new_id
+from app.ledger import service as ledger
+from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control.service import Pace, open_supply_point
 from app.notices.models import Notice
 from app.notices.rules import NoticeKind, word
 from app.notices.service import NewNotice, give, mark_handed_over
 from app.purchases.service import Sale, Sold, sell_energy
+from app.roles import Role
+from app.shifts.models import Shift
+from app.shifts.rules import ShiftState
+from app.shifts.service import NewTill, open_shift, open_till
 from app.staff.models import Office, StaffMember
-from app.staff.rules import Role
 from app.staff.service import NewStaffMember, create_office, hire
 from app.terminals import presence
 from app.terminals.models import Terminal
@@ -43,7 +51,11 @@ _numbers = itertools.count(1)
 
 def an_office(session: Session, *, code: str | None = None) -> Office:
     return create_office(
-        session, code=code or f"OFFICE-{next(_numbers)}", name_zh="浦东营业厅", name_en="Pudong office"
+        session,
+        code=code or f"OFFICE-{next(_numbers)}",
+        name_zh="浦东营业厅",
+        name_en="Pudong office",
+        now=SIGNED_AT,
     )
 
 
@@ -91,6 +103,7 @@ def a_contract(
     notice_periods: NoticePeriods | None = None,
     price: str | None = "0.8",
     opening_supplied_wh: int = 0,
+    **agreed: int,
 ) -> SupplyContract:
     """Sign a contract on a supply point of its own: 50, 30, 10 MWh and 0, 0.8 yuan/kWh, accounts open."""
     number = next(_numbers)
@@ -117,11 +130,12 @@ def a_contract(
             trip=Threshold(energy_wh=0),
         ),
         notice_periods=notice_periods or NoticePeriods(),
+        **agreed,
     )
     contract = open_supply_point(session, new, opening_supplied_wh=opening_supplied_wh, now=SIGNED_AT)
     if price is not None:
         priced = NewPrice(yuan_per_kwh=Decimal(price), valid_from=SIGNED_AT)
-        set_price(session, contract.contract_no, priced, set_by=None)
+        set_price(session, contract.contract_no, priced, set_by=None, now=SIGNED_AT)
     return contract
 
 
@@ -195,6 +209,39 @@ def a_live_terminal(
     presence.note_counters(session, [counter], now=now)
 
 
+def a_debt(session: Session, *, contract: SupplyContract, debt_fen: int) -> None:
+    """Have the customer owe money from of old."""
+    posting = Posting(
+        kind="opening debt",
+        business_key=f"opening-debt:{contract.contract_no}",
+        lines=(
+            Line(kind=AccountKind.RECEIVABLE, amount=debt_fen),
+            Line(kind=AccountKind.OPENING_MONEY, amount=-debt_fen),
+        ),
+    )
+    posted = ledger.post(session, contract.supply_point_id, [posting], now=SIGNED_AT, actor_id=None)
+    deed = Deed(
+        action="debt.opened",
+        subject_kind="contract",
+        subject=contract.contract_no,
+        after={"debt_fen": debt_fen},
+        transaction_ids=tuple(posted),
+    )
+    audit.record(session, deed, at=SIGNED_AT)
+
+
+def an_open_shift(session: Session, *, cashier: StaffMember, float_fen: int = 0) -> Shift:
+    """Return the cashier's open shift, at a till of its own if there was none."""
+    found = session.scalar(select(Shift).where(Shift.cashier_id == cashier.id, Shift.state == ShiftState.OPEN))
+    if found is not None:
+        return found
+    till = NewTill(
+        till_no=f"TILL-{next(_numbers)}", office_id=cashier.office_id, name_zh="一号收费台", name_en="Till 1"
+    )
+    open_till(session, till, now=SIGNED_AT)
+    return open_shift(session, till_no=till.till_no, cashier_id=cashier.id, float_fen=float_fen, now=SIGNED_AT)
+
+
 def a_purchase(
     session: Session,
     *,
@@ -205,6 +252,7 @@ def a_purchase(
 ) -> Sold:
     """Sell energy for 16 800.00 yuan, which at 0.8 yuan/kWh is 21 MWh."""
     cashier = cashier or a_person(session, role=Role.CASHIER)
+    an_open_shift(session, cashier=cashier)
     sale = Sale(contract_no=contract.contract_no, paid_fen=paid_fen, cashier_id=cashier.id)
     return sell_energy(session, sale, pace=Pace(clock=Clock(), report_interval_s=900), now=now)
 

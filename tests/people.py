@@ -6,9 +6,9 @@ from sqlalchemy import Engine
 
 from app.database import transaction
 from app.http.policies import Person, write_token
+from app.roles import Role
 from app.settings import Settings
 from app.staff.models import Office, StaffMember
-from app.staff.rules import Role
 from app.staff.service import NewStaffMember, create_office, hire
 
 PASSWORD = "correct horse"
@@ -17,7 +17,7 @@ HIRED_AT = datetime(2026, 3, 1, 1, 0, tzinfo=UTC)
 
 def an_office(engine: Engine, *, code: str = "SH-PD") -> Office:
     with transaction(engine) as session:
-        return create_office(session, code=code, name_zh="浦东营业厅", name_en="Pudong office")
+        return create_office(session, code=code, name_zh="浦东营业厅", name_en="Pudong office", now=HIRED_AT)
 
 
 def a_person(engine: Engine, *, office: Office, role: Role, name: str | None = None) -> StaffMember:

@@ -9,6 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.allowances.models import Allowance
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.database import Step, new_id, together
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
@@ -67,6 +69,12 @@ def to_grant(new: Grant, *, now: datetime) -> Step[int]:
     return Step(statement=_GRANT, values=values, read=_paid_until_wh)
 
 
+def keep_money(session: Session, supply_point_id: UUID, *, kept_nfen: int) -> int:
+    """Record money that moves no whole Wh; returns ``paid_until_wh``, as it was."""
+    (paid_until_wh,) = together(session, to_keep_money(supply_point_id, kept_nfen=kept_nfen))
+    return int(paid_until_wh)
+
+
 def to_keep_money(supply_point_id: UUID, *, kept_nfen: int) -> Step[int]:
     """Return the step that records money which bought no whole Wh; its answer is ``paid_until_wh``, as it was."""
     return Step(statement=_KEEP_MONEY, values={"kept": kept_nfen, "id": supply_point_id}, read=_paid_until_wh)
@@ -88,7 +96,7 @@ def post_supplied(session: Session, supply_point_id: UUID, *, supplied_wh: int, 
     fresh_wh = supplied_wh - posted_wh
     if fresh_wh <= 0:
         return 0
-    ledger.post(
+    posted = ledger.post(
         session,
         supply_point_id,
         [
@@ -108,4 +116,13 @@ def post_supplied(session: Session, supply_point_id: UUID, *, supplied_wh: int, 
         text("UPDATE allowances SET posted_supplied_wh = :supplied_wh WHERE supply_point_id = :id"),
         {"supplied_wh": supplied_wh, "id": supply_point_id},
     )
+    deed = Deed(
+        action="energy.supplied",
+        subject_kind="supply_point",
+        subject=str(supply_point_id),
+        before={"supplied_wh": posted_wh},
+        after={"supplied_wh": supplied_wh},
+        transaction_ids=tuple(posted),
+    )
+    audit.record(session, deed, at=now)
     return fresh_wh

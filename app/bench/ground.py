@@ -26,9 +26,9 @@ from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace
 from app.mqtt.signing import CommandSigner, new_private_key_pem
+from app.roles import Role
 from app.staff import queries as staff_queries
 from app.staff import service as staff
-from app.staff.rules import Role
 from app.terminals import queries as terminals
 
 DATABASE = "wattgate"
@@ -113,12 +113,14 @@ class Ground:
         return str(self._devices[customer.number - 1]["password"])
 
     def cashier_tokens(self, url: str, count: int) -> list[str]:
-        """Hire so many cashiers and sign them in: people who sell at once are not the same person."""
+        """Hire so many cashiers, open each a shift and sign them in: who sell at once are not the same person."""
         names = [f"till-{secrets.token_hex(4)}" for _ in range(count)]
         with transaction(self.engine) as session:
             (office, *_) = staff_queries.list_offices(session, limit=1)
             for name in names:
-                staff.hire(session, _cashier(name), office=office, now=Clock().now())
+                now = Clock().now()
+                cashier = staff.hire(session, _cashier(name), office=office, now=now)
+                seed.open_till_and_shift(session, cashier, till_no=name.upper(), now=now)
         return [_signed_in(url, name) for name in names]
 
     def scalar(self, statement: str, **values: Any) -> Any:

@@ -76,6 +76,12 @@ class SupplyContract(Base):
     limited_wh: Mapped[Wh | None]
     limited_hours: Mapped[int | None]
     trip_wh: Mapped[Wh] = mapped_column(default=0)
+    #: How far below the trip threshold supply goes on, as agreed.
+    overdraft_wh: Mapped[Wh] = mapped_column(default=0)
+    #: How much energy may be lent at most to who asks for it.
+    emergency_limit_wh: Mapped[Wh] = mapped_column(default=0)
+    #: Share of each purchase that pays off old debt; 100: old debt first.
+    debt_share_percent: Mapped[int] = mapped_column(default=100)
     written_notice_s: Mapped[int]
     second_notice_s: Mapped[int]
     signed_at: Mapped[datetime]
@@ -88,6 +94,8 @@ class SupplyContract(Base):
         CheckConstraint("num_nonnulls(notice_wh, notice_hours) = 1", name="one_notice"),
         CheckConstraint("num_nonnulls(warning_wh, warning_hours) = 1", name="one_warning"),
         CheckConstraint("num_nonnulls(limited_wh, limited_hours) = 1", name="one_limited"),
+        CheckConstraint("overdraft_wh >= 0 AND emergency_limit_wh >= 0", name="credit_limits"),
+        CheckConstraint("debt_share_percent BETWEEN 1 AND 100", name="debt_share"),
         CheckConstraint("written_notice_s >= 0 AND second_notice_s >= 0", name="notice_periods"),
         Index(
             "uq_supply_contracts_open",
@@ -103,7 +111,7 @@ class SupplyContract(Base):
             notice=Threshold(energy_wh=self.notice_wh, supply_hours=self.notice_hours),
             warning=Threshold(energy_wh=self.warning_wh, supply_hours=self.warning_hours),
             limited=Threshold(energy_wh=self.limited_wh, supply_hours=self.limited_hours),
-            trip=Threshold(energy_wh=self.trip_wh),
+            trip=Threshold(energy_wh=self.trip_wh - self.overdraft_wh),
         )
 
     @property

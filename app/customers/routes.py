@@ -17,8 +17,8 @@ from app.customers.schemas import (
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import CurrentPerson, allow, signed_in
 from app.http.transaction import Db, Now
+from app.roles import Role
 from app.staff.queries import get_office
-from app.staff.rules import Role
 
 router = APIRouter(tags=["customers"])
 
@@ -91,9 +91,11 @@ def read_contract(contract_no: ContractNoInPath, session: Db) -> ContractShown:
     status_code=201,
     dependencies=[allow(Role.TARIFF_KEEPER)],
 )
-def set_price(contract_no: ContractNoInPath, wanted: PriceToSet, session: Db, person: CurrentPerson) -> PriceShown:
+def set_price(
+    contract_no: ContractNoInPath, wanted: PriceToSet, session: Db, now: Now, person: CurrentPerson
+) -> PriceShown:
     """The price in force before ends where this one begins."""
-    return PriceShown.of(service.set_price(session, contract_no, wanted.to_set(), set_by=person.id))
+    return PriceShown.of(service.set_price(session, contract_no, wanted.to_set(), set_by=person.id, now=now))
 
 
 @router.get("/contracts/{contract_no}/prices", summary="Purchase prices of a contract", dependencies=[signed_in()])

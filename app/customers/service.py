@@ -1,7 +1,7 @@
 """Changes to customers, supply points, contracts and prices; and the lock that every change of supply takes first."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -10,6 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.customers import queries
 from app.customers.models import Contact, Customer, PurchasePrice, SupplyContract, SupplyPoint
 from app.customers.rules import (
@@ -79,7 +81,7 @@ class NewSupplyPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class NewContract:
-    """A contract to be signed for one supply point; powers in W, thresholds as agreed."""
+    """A contract to be signed for one supply point; powers in W, thresholds as agreed, energies in Wh."""
 
     contract_no: str
     customer_no: str
@@ -91,6 +93,9 @@ class NewContract:
     notice_periods: NoticePeriods
     important_user: ImportantUser = ImportantUser.NONE
     protected: bool = False
+    overdraft_wh: int = 0
+    emergency_limit_wh: int = 0
+    debt_share_percent: int = 100
 
 
 def lock_supply_points(session: Session, supply_point_ids: Iterable[UUID]) -> None:
@@ -120,6 +125,8 @@ def register_customer(session: Session, new: NewCustomer, *, now: datetime) -> C
     _add(session, customer, otherwise=NumberTaken(kind="customer", number=new.customer_no))
     session.add_all(Contact(customer_id=customer.id, **contact.__dict__) for contact in new.contacts)
     session.flush()
+    deed = Deed(action="customer.registered", subject_kind="customer", subject=new.customer_no, after=asdict(new))
+    audit.record(session, deed, at=now)
     return customer
 
 
@@ -151,11 +158,16 @@ def sign_contract(session: Session, new: NewContract, *, now: datetime) -> Suppl
         limited_wh=thresholds.limited.energy_wh,
         limited_hours=thresholds.limited.supply_hours,
         trip_wh=thresholds.trip.energy_wh,
+        overdraft_wh=new.overdraft_wh,
+        emergency_limit_wh=new.emergency_limit_wh,
+        debt_share_percent=new.debt_share_percent,
         written_notice_s=new.notice_periods.written_s,
         second_notice_s=new.notice_periods.second_s,
         signed_at=now,
     )
     _add(session, contract, otherwise=NumberTaken(kind="contract", number=new.contract_no))
+    deed = Deed(action="contract.signed", subject_kind="contract", subject=new.contract_no, after=asdict(new))
+    audit.record(session, deed, at=now)
     return contract
 
 
@@ -182,6 +194,14 @@ def close_contract(session: Session, contract_no: str, *, now: datetime) -> Supp
         raise ContractClosed(contract_no=contract_no, closed_at=contract.closed_at)
     contract.closed_at = now
     session.flush()
+    deed = Deed(
+        action="contract.closed",
+        subject_kind="contract",
+        subject=contract_no,
+        before={"closed_at": None},
+        after={"closed_at": now},
+    )
+    audit.record(session, deed, at=now)
     return contract
 
 
@@ -192,7 +212,9 @@ class NewPrice:
     valid_until: datetime | None = None
 
 
-def set_price(session: Session, contract_no: str, new: NewPrice, *, set_by: UUID | None) -> PurchasePrice:
+def set_price(
+    session: Session, contract_no: str, new: NewPrice, *, set_by: UUID | None, now: datetime
+) -> PurchasePrice:
     """Set the purchase price from a moment on; the one before ends there.
 
     Raises:
@@ -206,6 +228,15 @@ def set_price(session: Session, contract_no: str, new: NewPrice, *, set_by: UUID
     contract = queries.contract_by_no(session, contract_no)
     if contract.closed_at is not None:
         raise ContractClosed(contract_no=contract_no, closed_at=contract.closed_at)
+    before = queries.price_in_force(session, contract.id, at=new.valid_from).yuan_per_kwh
     price = PurchasePrice(contract_id=contract.id, set_by=set_by, **new.__dict__)
     _add(session, price, otherwise=PriceOverlaps(contract_no=contract_no, valid_from=new.valid_from))
+    deed = Deed(
+        action="price.set",
+        subject_kind="contract",
+        subject=contract_no,
+        before={"yuan_per_kwh": before},
+        after=asdict(new),
+    )
+    audit.record(session, deed, at=now)
     return price

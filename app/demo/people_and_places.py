@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.customers.rules import ControlMode, ImportantUser, Industry
-from app.staff.rules import Role
+from app.roles import Role
 
 PASSWORD = "wattgate-demo"  # noqa: S105 - printed at the start of the demo, refused by production
 

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.customers import service as customers
 from app.customers.models import SupplyContract
 from app.customers.rules import NoticePeriods, Threshold, Thresholds
@@ -20,11 +22,14 @@ from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.purchases import service as purchases
 from app.quantities import SECONDS_PER_HOUR
+from app.roles import Role
+from app.shifts import service as shifts
 from app.staff import service as staff
 from app.staff.models import Office, StaffMember
 from app.terminals import service as terminals
 
 _SAFE_LOAD_PERCENT = 5
+_FLOAT_FEN = 500 * 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +46,10 @@ def is_empty(engine: Engine) -> bool:
 
 
 def seed(engine: Engine, wanted: Sequence[DemoCustomer], *, pace: Pace, now: datetime) -> list[Signed]:
-    """Seed everything in one transaction: whole, or not at all."""
+    """Seed everything in one transaction: whole, or not at all; each cashier has an open shift."""
     with transaction(engine) as session:
         offices = {
-            code: staff.create_office(session, code=code, name_zh=name_zh, name_en=name_en)
+            code: staff.create_office(session, code=code, name_zh=name_zh, name_en=name_en, now=now)
             for code, name_zh, name_en in OFFICES
         }
         cashier = _hire_people(session, offices, now=now)
@@ -63,7 +68,20 @@ def _hire_people(session: Session, offices: dict[str, Office], *, now: datetime)
         )
         for sign_in_name, name_zh, name_en, role, office in PEOPLE
     ]
-    return hired[0]
+    cashiers = [person for person in hired if Role.CASHIER in person.roles]
+    for cashier in cashiers:
+        office = next(code for code, each in offices.items() if each.id == cashier.office_id)
+        open_till_and_shift(session, cashier, till_no=f"{office}-1", now=now)
+    return cashiers[0]
+
+
+def open_till_and_shift(session: Session, cashier: StaffMember, *, till_no: str, now: datetime) -> None:
+    """Set up a till at the cashier's office and open the cashier's shift there."""
+    till = shifts.NewTill(
+        till_no=till_no, office_id=cashier.office_id, name_zh=f"收费台 {till_no}", name_en=f"Till {till_no}"
+    )
+    shifts.open_till(session, till, now=now)
+    shifts.open_shift(session, till_no=till_no, cashier_id=cashier.id, float_fen=_FLOAT_FEN, now=now)
 
 
 def _sign(
@@ -152,6 +170,7 @@ def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyCo
         one.contract_no,
         customers.NewPrice(yuan_per_kwh=Decimal(one.price), valid_from=now - timedelta(days=1)),
         set_by=None,
+        now=now,
     )
     return contract
 
@@ -165,7 +184,15 @@ def _owe(session: Session, contract: SupplyContract, debt_fen: int, *, now: date
             Line(kind=AccountKind.REVENUE, amount=-debt_fen),
         ),
     )
-    ledger.post(session, contract.supply_point_id, [posting], now=now, actor_id=None)
+    posted = ledger.post(session, contract.supply_point_id, [posting], now=now, actor_id=None)
+    deed = Deed(
+        action="debt.opened",
+        subject_kind="contract",
+        subject=contract.contract_no,
+        after={"debt_fen": debt_fen},
+        transaction_ids=tuple(posted),
+    )
+    audit.record(session, deed, at=now)
 
 
 def _first_purchase(session: Session, one: DemoCustomer, *, cashier: StaffMember, pace: Pace, now: datetime) -> None:

@@ -98,6 +98,10 @@ class EmbeddedPostgres:
         """Return the SQLAlchemy URL for migrations."""
         return self._url(OWNER_ROLE, database=database)
 
+    def superuser_url(self, database: str) -> str:
+        """Return the address for who owns the server: backups, and whoever no right of the application holds back."""
+        return self._url(_SUPERUSER, database=database)
+
     def application_url(self, database: str) -> str:
         """Return the SQLAlchemy URL for work; the role exists once the migrations have run."""
         return self._url(APPLICATION_ROLE, database=database)

@@ -54,7 +54,10 @@ _OF_A_WRITE = {
     "409": "A rule refuses it, or it clashes with what is there",
 }
 _OF_A_PATH = {"404": "There is no such thing"}
-_OF_A_KEY = {"400": "The Idempotency-Key is missing or unusable"}
+_OF_A_KEY = {"400": "The body cannot be read, or the Idempotency-Key is missing or unusable"}
+_OF_A_BODY = {"400": "The body cannot be read"}
+_OF_A_CURSOR = {"400": "The cursor was not made by this service"}
+_KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
 
 
 def serve_documentation(app: FastAPI) -> None:
@@ -113,9 +116,18 @@ def _add_problems(operation: dict[str, Any], *, path: str, method: str) -> None:
         expected |= _OF_A_WRITE
     if "{" in path:
         expected |= _OF_A_PATH
-    if any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", [])):
-        expected |= _OF_A_KEY
     responses = operation["responses"]
+    # What a route declares of its own, such as a 401 of the sign-in, is a problem as well.
+    expected |= {status: told["description"] for status, told in responses.items() if status[0] in "45"}
+    parameters = {each["name"]: each for each in operation.get("parameters", [])}
+    if "cursor" in parameters:
+        expected |= _OF_A_CURSOR
+    if "requestBody" in operation:
+        expected |= _OF_A_BODY
+    if key := parameters.get("Idempotency-Key"):
+        # Optional for FastAPI, so that its absence is refused in our own words.
+        key |= {"required": True, "schema": _KEY_SCHEMA}
+        expected |= _OF_A_KEY
     if "422" in responses or "requestBody" in operation:
         expected["422"] = "The request does not have the right form; `errors` says where"
     for status, description in sorted(expected.items()):

@@ -20,9 +20,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.database import Step, in_transaction, sqlstate, together
+from app.database import Actor, Step, act_for, add_last, in_transaction, sqlstate, together
 from app.http.policies import Person
 from app.http.refusals import FirstRequestStillRunning, IdempotencyKeyReused, IdempotencyKeyUnusable
+from app.http.transaction import actor_behind, refuse_unrecorded
 from app.settings import Settings
 
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -49,6 +50,7 @@ class KeyedRequest:
     route: str
     body_hash: bytes
     person: Person
+    actor: Actor
     now: datetime
     settings: Settings
     engine: Engine
@@ -105,6 +107,7 @@ async def keyed_request(
         route=f"{request.method} {request.scope['path']}",
         body_hash=body_hash,
         person=request.state.person,
+        actor=actor_behind(request),
         now=state.settings.clock.now(),
         settings=state.settings,
         engine=state.engine,
@@ -120,11 +123,13 @@ def answer_first(
     session: Session, *, request: KeyedRequest, effect: Effect, ahead: Sequence[Step[Any]] = ()
 ) -> Response:
     """Take the key, do the effect, keep the answer."""
+    act_for(session, request.actor)
     answers = _take_key(session, request=request, ahead=ahead)
     status, answer = effect(session, *answers)
     body = answer.model_dump_json(by_alias=True).encode()
     kept = {"scope": request.scope, "key": request.key, "status": status, "body": body}
-    together(session, Step(statement=_KEEP, values=kept, read=bool))
+    refuse_unrecorded(session, what=request.route)
+    add_last(session, Step(statement=_KEEP, values=kept, read=bool))
     return Response(body, status_code=status, media_type="application/json")
 
 

@@ -46,7 +46,7 @@ class PageRequest:
         try:
             return UUID(self.after)
         except ValueError:
-            raise _unreadable() from None
+            raise unreadable() from None
 
 
 async def page_request(
@@ -85,13 +85,14 @@ def _key_in(cursor: str) -> str:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         key = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError):
-        raise _unreadable() from None
+        raise unreadable() from None
     if "\0" in key:  # PostgreSQL's text cannot hold it
-        raise _unreadable()
+        raise unreadable()
     return key
 
 
-def _unreadable() -> CursorUnreadable:
+def unreadable() -> CursorUnreadable:
+    """Return the refusal of a cursor that holds no place in the list."""
     return CursorUnreadable(
         "the cursor was not made by this service",
         remedy="send `next_cursor` of the page before as it is, or no cursor for the first page",

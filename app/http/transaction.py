@@ -2,18 +2,60 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from app.database import transaction
+from app.database import Actor, act_for, is_recorded, transaction
 from app.settings import Settings
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class UnrecordedWrite(RuntimeError):
+    """A request was about to change something that the audit record would not tell of; nothing was changed."""
+
+
+def actor_behind(request: Request) -> Actor:
+    """Return who asks, and from where, as the route's policy has let pass."""
+    person = getattr(request.state, "person", None)
+    return Actor(
+        staff_member_id=person.id if person else None,
+        name=person.sign_in_name if person else "nobody",
+        address=request.client.host if request.client else None,
+        request_id=getattr(request.state, "request_id", None),
+    )
 
 
 def open_transaction(request: Request) -> Iterator[Session]:
     with transaction(request.app.state.engine) as session:
+        act_for(session, actor_behind(request))
         yield session
+        if request.method not in _SAFE_METHODS and not getattr(request.state, "changes_nothing", False):
+            refuse_unrecorded(session, what=f"{request.method} {request.url.path}")
+
+
+def refuse_unrecorded(session: Session, *, what: str) -> None:
+    """Hold a write to its record, before the commit.
+
+    Raises:
+        UnrecordedWrite: the work has recorded nothing.
+    """
+    if not is_recorded(session):
+        raise UnrecordedWrite(f"{what} changed something and recorded nothing; see app.audit.service.record")
+
+
+class _ChangesNothing:
+    """A dependency that says of a route that it only asks, whatever its method."""
+
+    async def __call__(self, request: Request) -> None:
+        request.state.changes_nothing = True
+
+
+def changes_nothing() -> Any:
+    """Return the dependency for a route that is no GET and writes nothing, such as a quote."""
+    return Depends(_ChangesNothing())
 
 
 async def settings_in_force(request: Request) -> Settings:

@@ -59,6 +59,8 @@ class LedgerTransaction(Base):
     recorded_at: Mapped[datetime]
     actor_id: Mapped[UUID | None] = mapped_column(ForeignKey("staff_members.id"))
     reverses_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transactions.id"), unique=True)
+    #: The shift at whose till money changed hands.
+    shift_id: Mapped[UUID | None] = mapped_column(ForeignKey("shifts.id"), index=True)
 
     __table_args__ = (CheckConstraint(one_of("book", Book), name="book"),)
 

@@ -20,12 +20,20 @@ class AccountKind(StrEnum):
     """Accounts of both books; those of a customer are kept for each supply point."""
 
     TILL = "till"
+    BANK = "bank"
+    SAFE = "safe"
+    CHEQUES = "cheques"
+    CHEQUES_OWED = "cheques_owed"
+    OVER_SHORT = "over_short"
     DEPOSIT = "deposit"
     RECEIVABLE = "receivable"
     REVENUE = "revenue"
+    OPENING_MONEY = "opening_money"
     ALLOWANCE = "allowance"
+    EMERGENCY = "emergency"
     ENERGY_SOLD = "energy_sold"
     ENERGY_SUPPLIED = "energy_supplied"
+    OPENING_ENERGY = "opening_energy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +46,26 @@ class Chart:
     floor: int | None = None
 
 
-#: Money: what customers paid in advance is owed to them (deposit); what they owe is receivable.
-#: Energy: what was sold and not yet supplied is owed to the customer (allowance), below zero in overdraft.
+#: Money: what customers paid in advance is owed to them (deposit); what they owe is receivable. Cash lies in tills,
+#: and in the safe between shifts; a cheque lies beside what it would pay until the bank has cleared it.
+#: Energy: what was sold and not yet supplied is owed to the customer (allowance), below zero in overdraft. Emergency
+#: credit was lent, and the next purchase gives it back first.
 CHART: dict[AccountKind, Chart] = {
     AccountKind.TILL: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=False),
+    AccountKind.BANK: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=False),
+    AccountKind.SAFE: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=False),
+    AccountKind.CHEQUES: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=False),
+    AccountKind.CHEQUES_OWED: Chart(book=Book.MONEY, normal_side=CREDIT, of_customer=False),
+    AccountKind.OVER_SHORT: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=False),
     AccountKind.DEPOSIT: Chart(book=Book.MONEY, normal_side=CREDIT, of_customer=True, floor=0),
     AccountKind.RECEIVABLE: Chart(book=Book.MONEY, normal_side=DEBIT, of_customer=True, floor=0),
     AccountKind.REVENUE: Chart(book=Book.MONEY, normal_side=CREDIT, of_customer=False),
+    AccountKind.OPENING_MONEY: Chart(book=Book.MONEY, normal_side=CREDIT, of_customer=False),
     AccountKind.ALLOWANCE: Chart(book=Book.ENERGY, normal_side=CREDIT, of_customer=True),
+    AccountKind.EMERGENCY: Chart(book=Book.ENERGY, normal_side=DEBIT, of_customer=True, floor=0),
     AccountKind.ENERGY_SOLD: Chart(book=Book.ENERGY, normal_side=DEBIT, of_customer=False),
     AccountKind.ENERGY_SUPPLIED: Chart(book=Book.ENERGY, normal_side=CREDIT, of_customer=False),
+    AccountKind.OPENING_ENERGY: Chart(book=Book.ENERGY, normal_side=DEBIT, of_customer=False),
 }
 
 
@@ -61,12 +79,13 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Posting:
-    """One transaction to be posted in one book for one supply point."""
+    """One transaction to be posted in one book for one supply point; ``shift_id`` is of the till that it touches."""
 
     kind: str
     business_key: str
     lines: tuple[Line, ...]
     reverses_id: UUID | None = None
+    shift_id: UUID | None = None
 
     @property
     def book(self) -> Book:

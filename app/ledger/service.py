@@ -24,10 +24,12 @@ _POST = text("""
      RETURNING account.id, account.balance, account.version
     ), posted AS (
         INSERT INTO ledger_transactions
-               (id, book, kind, business_key, effective_at, recorded_at, actor_id, reverses_id)
-        SELECT id, book, kind, business_key, :effective_at, :recorded_at, CAST(:actor_id AS uuid), reverses_id
+               (id, book, kind, business_key, effective_at, recorded_at, actor_id, reverses_id, shift_id)
+        SELECT id, book, kind, business_key, :effective_at, :recorded_at, CAST(:actor_id AS uuid), reverses_id,
+               shift_id
           FROM unnest(CAST(:ids AS uuid[]), CAST(:books AS text[]), CAST(:kinds AS text[]), CAST(:keys AS text[]),
-                      CAST(:reverses AS uuid[])) AS t (id, book, kind, business_key, reverses_id)
+                      CAST(:reverses AS uuid[]), CAST(:shifts AS uuid[]))
+               AS t (id, book, kind, business_key, reverses_id, shift_id)
     ), entered AS (
         INSERT INTO ledger_entries (transaction_id, line, account_id, amount, balance_after, account_version)
         SELECT entry.transaction_id, entry.line, entry.account_id, entry.amount, moved.balance, moved.version
@@ -39,9 +41,11 @@ _POST = text("""
 """)
 
 
-def account_id(kind: AccountKind, supply_point_id: UUID) -> UUID:
+def account_id(kind: AccountKind, supply_point_id: UUID | None) -> UUID:
     """Return the id of an account: it follows from the kind and, for a customer's, from the supply point."""
     owner = supply_point_id if CHART[kind].of_customer else NAMESPACE_OID
+    if owner is None:
+        raise ValueError(f"{kind} is a customer's account; name the supply point")
     return uuid5(owner, f"wattgate:{kind}")
 
 
@@ -65,7 +69,7 @@ def open_accounts(session: Session, supply_point_id: UUID) -> None:
 
 def post(
     session: Session,
-    supply_point_id: UUID,
+    supply_point_id: UUID | None,
     postings: Sequence[Posting],
     *,
     now: datetime,
@@ -73,6 +77,8 @@ def post(
     effective_at: datetime | None = None,
 ) -> list[UUID]:
     """Post transactions for one supply point, whose lock the caller holds; returns their ids in order.
+
+    Without a supply point they may touch the utility's own accounts only.
 
     Raises:
         Overdrawn: a line would take a kept account below its floor; the caller's transaction must not be committed.
@@ -85,7 +91,7 @@ def post(
 
 
 def to_post(
-    supply_point_id: UUID,
+    supply_point_id: UUID | None,
     postings: Sequence[Posting],
     *,
     effective_and_recorded_at: tuple[datetime, datetime],
@@ -104,6 +110,7 @@ def to_post(
         "kinds": [posting.kind for posting in postings],
         "keys": [posting.business_key for posting in postings],
         "reverses": [posting.reverses_id for posting in postings],
+        "shifts": [posting.shift_id for posting in postings],
         "effective_at": effective_and_recorded_at[0],
         "recorded_at": effective_and_recorded_at[1],
         "actor_id": actor_id,
@@ -117,7 +124,7 @@ def to_post(
     return ids, Step(statement=_POST, values=values, read=refuse_overdrawn)
 
 
-def _kept_lines(supply_point_id: UUID, lines: list[Line]) -> dict[UUID, Line]:
+def _kept_lines(supply_point_id: UUID | None, lines: list[Line]) -> dict[UUID, Line]:
     """Return the lines of accounts that keep their balance, by account."""
     kept = {account_id(line.kind, supply_point_id): line for line in lines if CHART[line.kind].of_customer}
     if len(kept) != sum(CHART[line.kind].of_customer for line in lines):
@@ -125,7 +132,7 @@ def _kept_lines(supply_point_id: UUID, lines: list[Line]) -> dict[UUID, Line]:
     return kept
 
 
-def _entries(supply_point_id: UUID, ids: list[UUID], postings: Sequence[Posting]) -> dict[str, list[Any]]:
+def _entries(supply_point_id: UUID | None, ids: list[UUID], postings: Sequence[Posting]) -> dict[str, list[Any]]:
     rows = [
         (transaction_id, number, account_id(line.kind, supply_point_id), line.amount)
         for transaction_id, posting in zip(ids, postings, strict=True)

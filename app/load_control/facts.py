@@ -86,6 +86,8 @@ class Facts:
     guaranteed: bool = False
     reachable: bool = True
     credit_undelivered: bool = False
+    #: A refund has taken energy back in the books, and the terminal has not taken it over yet.
+    taking_back: bool = False
     credit_in_flight: bool = False
     credit_failed_at: datetime | None = None
     order_no: int = 0

@@ -24,11 +24,14 @@ _FACTS = text("""
     SELECT point.id AS supply_point_id, terminal.id AS terminal_id, terminal.safe_load_w, terminal.last_order_no,
            contract.control_mode, contract.protected, contract.limit_w AS contract_limit_w,
            contract.notice_wh, contract.notice_hours, contract.warning_wh, contract.warning_hours,
-           contract.limited_wh, contract.limited_hours, contract.trip_wh,
+           contract.limited_wh, contract.limited_hours, contract.trip_wh, contract.overdraft_wh,
            contract.written_notice_s, contract.second_notice_s,
            allowance.paid_until_wh,
            live.supplied_wh, live.supplied_at, live.clock, live.recent_load_w, live.active_power_w,
            live.online AND live.commandable AS reachable, live.state,
+           EXISTS (SELECT FROM refunds AS refund
+                    WHERE refund.supply_point_id = point.id AND refund.state <> 'withdrawn'
+                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
                        'round', fitted.round, 'importance', fitted.importance, 'load_w', fitted.load_w,
@@ -146,7 +149,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
             notice=Threshold(energy_wh=row["notice_wh"], supply_hours=row["notice_hours"]),
             warning=Threshold(energy_wh=row["warning_wh"], supply_hours=row["warning_hours"]),
             limited=Threshold(energy_wh=row["limited_wh"], supply_hours=row["limited_hours"]),
-            trip=Threshold(energy_wh=row["trip_wh"]),
+            trip=Threshold(energy_wh=row["trip_wh"] - row["overdraft_wh"]),
         ),
         notice_periods=NoticePeriods(written_s=row["written_notice_s"], second_s=row["second_notice_s"]),
         control_mode=ControlMode(row["control_mode"]),
@@ -154,6 +157,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         guaranteed=state.get("guarantee", "off") != "off" or bool(row["guarantee_ordered"]),
         reachable=row["reachable"],
         credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
+        taking_back=row["taking_back"],
         credit_in_flight=credit.get("state") in _UNPROVED,
         credit_failed_at=_failed_at(credit),
         order_no=row["last_order_no"],

@@ -21,7 +21,7 @@ from app.load_control.schemas import (
 )
 from app.load_control.service import Pace
 from app.notices.queries import list_notices, notices_of
-from app.staff.rules import Role
+from app.roles import Role
 from app.terminals.queries import rounds_of
 
 router = APIRouter(tags=["supply points"])

@@ -334,13 +334,15 @@ def steps(decision: StageDecision, facts: Facts, *, now: datetime) -> tuple[Step
 
 
 def _credit_steps(facts: Facts, *, now: datetime) -> list[Step]:
-    owed = facts.started and facts.credit_undelivered
+    # A terminal that holds more than the books is lowered for a refund only: after a restore from yesterday's backup
+    # it holds what was paid for today.
+    owed = facts.started and (facts.credit_undelivered or facts.taking_back)
     if not owed or facts.credit_in_flight or _rests(facts, facts.credit_failed_at, now=now):
         return []
     at = levels(facts)
     args = {
         "order_no": facts.order_no,
-        "mode": "append",
+        "mode": "refresh" if facts.taking_back else "append",
         "value_wh": facts.paid_until_wh - facts.terminal_paid_until_wh,
         "paid_until_wh": facts.paid_until_wh,
         "alarm_wh": at.warning,

@@ -78,7 +78,8 @@ def look(engine: Engine, *, keep_months: int, now: datetime) -> Old:
 def let_go(engine: Engine, old: Old, *, tell: Tell) -> None:
     """Drop what was found, each month in a transaction of its own.
 
-    A dropped report that a terminal sends again is not taken for a new one: the spool's numbers stay.
+    A dropped report that a terminal sends again is not taken for a new one: its spool's numbers stay, and it is noted
+    from before when reports went.
 
     Raises:
         NotPossible: a month is not settled; nothing was dropped.
@@ -91,6 +92,8 @@ def let_go(engine: Engine, old: Old, *, tell: Tell) -> None:
             f"{table} is not settled: it tells of supply by {shown} that the energy book does not have yet",
             remedy="let the worker post the day's energy, or find out why those terminals' counters are behind",
         )
+    # First, so that nothing which is dropped can be taken for new in between.
+    in_transaction(engine, _note, before=old.before)
     for month in old.months:
         in_transaction(engine, _drop, month.table)
         tell(f"dropped {month.table}: {month.rows} reports, {month.size_bytes / 1e6:,.1f} MB")
@@ -132,6 +135,10 @@ def _measure(session: Session, name: str, *, size_bytes: int, before: datetime) 
 def _count(session: Session, what: str, *, before: datetime) -> int:
     counted = session.scalar(text(f"SELECT count(*) FROM {what}"), {"before": before})  # noqa: S608 - names of our own
     return int(counted or 0)
+
+
+def _note(session: Session, *, before: datetime) -> None:
+    session.execute(text("INSERT INTO reports_let_go VALUES (:before) ON CONFLICT DO NOTHING"), {"before": before})
 
 
 def _drop(session: Session, table: str) -> None:

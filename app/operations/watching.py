@@ -14,7 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from app.clock import Clock, monotonic_s
 from app.database import transaction
-from app.verification import INVARIANTS, Invariant, find_broken
+from app.verification import INVARIANTS, find_broken
+from app.verification.invariant import Invariant
 
 log = structlog.get_logger()
 

@@ -17,8 +17,8 @@ from app.load_control.schemas import NoticeShown
 from app.load_control.service import Pace
 from app.orders import service
 from app.orders.schemas import AnyOrder, CallBack, CommandShown, CommandWholeShown, NoticeServed
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 
 router = APIRouter(tags=["orders"])
 

@@ -1,11 +1,14 @@
 """Orders by hand: issue the command under the supply point's lock, call one back, record that a notice arrived."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.commands import queries as command_queries
 from app.commands import service as commands
 from app.commands.models import Command
@@ -75,6 +78,7 @@ def give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Comman
     )
     if kind is not None:
         _give_notice(session, order, command, kind=kind, now=now)
+    _record(session, command, action="command.ordered", after={"reason": order.reason}, now=now)
     return command
 
 
@@ -90,6 +94,7 @@ def call_back(session: Session, command_id: UUID, *, because: str, now: datetime
     session.refresh(command, with_for_update=True)
     commands.call_back(session, command, because=because, now=now)
     notices.withdraw_unserved(session, command_id=command_id, because=because[:200], now=now)
+    _record(session, command, action="command.called_back", after={"reason": because}, now=now)
     return command
 
 
@@ -105,7 +110,22 @@ def note_served(session: Session, notice_id: UUID, *, how: str, pace: Pace, now:
     customers.lock_supply_points(session, [found.supply_point_id])
     notice = notices.mark_handed_over(session, notice_id, how=how, now=now)
     load_control.reassess(session, [notice.supply_point_id], trigger="notice served", pace=pace, now=now)
+    after = {"how": how, "kind": notice.kind, "supply_point_id": notice.supply_point_id}
+    deed = Deed(action="notice.served", subject_kind="notice", subject=str(notice_id), after=after)
+    audit.record(session, deed, at=now)
     return notice
+
+
+def _record(session: Session, command: Command, *, action: str, after: dict[str, Any], now: datetime) -> None:
+    said = {
+        "command_id": command.id,
+        "op": command.op,
+        "args": command.args,
+        "supply_point_id": command.supply_point_id,
+        **after,
+    }
+    deed = Deed(action=action, subject_kind="terminal", subject=command.terminal_id, after=said)
+    audit.record(session, deed, at=now)
 
 
 def _terminal_in_service(session: Session, supply_point_id: UUID) -> Terminal:

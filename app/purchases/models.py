@@ -38,11 +38,15 @@ class Purchase(Base):
     kept_after_nfen: Mapped[int] = mapped_column(BigInteger)
     yuan_per_kwh: Mapped[Decimal] = mapped_column(Numeric(18, 8))
     energy_wh: Mapped[Wh]
+    #: The part of the energy that gave back what was lent in an emergency; the rest was granted.
+    emergency_repaid_wh: Mapped[Wh] = mapped_column(default=0)
     paid_until_wh: Mapped[Wh]
     order_no: Mapped[int] = mapped_column(BigInteger)
     command_id: Mapped[UUID | None]
     money_transaction_id: Mapped[UUID] = mapped_column(ForeignKey("ledger_transactions.id"), unique=True)
     energy_transaction_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transactions.id"), unique=True)
+    #: Empty only for purchases of before there were tills.
+    receipt_id: Mapped[UUID | None] = mapped_column(ForeignKey("receipts.id"), unique=True)
     booked_at: Mapped[datetime]
 
     __table_args__ = (
@@ -50,5 +54,6 @@ class Purchase(Base):
         Index("ix_purchases_supply_point_id", "supply_point_id", "booked_at"),
         CheckConstraint("paid_fen > 0 AND debt_paid_fen BETWEEN 0 AND paid_fen", name="paid"),
         CheckConstraint("energy_wh >= 0", name="energy"),
+        CheckConstraint("emergency_repaid_wh BETWEEN 0 AND energy_wh", name="emergency_repaid"),
         CheckConstraint("(energy_wh = 0) = (energy_transaction_id IS NULL)", name="energy_booked"),
     )

@@ -1,6 +1,6 @@
 """HTTP in: quote, sell, receipts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
@@ -9,19 +9,19 @@ from sqlalchemy.orm import Session
 from app.http.idempotency import Keyed
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
-from app.http.transaction import Db, Now
+from app.http.transaction import Db, Now, changes_nothing
 from app.load_control.service import Pace
 from app.purchases import queries, service
-from app.purchases.queries import Counter
-from app.purchases.schemas import ContractNo, PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut
-from app.staff.rules import Role
-from app.terminals.service import Counted
+from app.purchases.schemas import ContractNo, PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut, SaleRequest
+from app.roles import Role
 
 router = APIRouter(prefix="/purchases", tags=["purchases"])
 
 
 @router.post(
-    "/quote", summary="What would an amount buy now", dependencies=[allow(Role.CASHIER, Role.ACCOUNT_MANAGER)]
+    "/quote",
+    summary="What would an amount buy now",
+    dependencies=[allow(Role.CASHIER, Role.ACCOUNT_MANAGER), changes_nothing()],
 )
 def quote_purchase(wanted: PurchaseRequest, session: Db, now: Now) -> QuoteOut:
     """Nothing is written; the price may change before the sale."""
@@ -37,7 +37,7 @@ def quote_purchase(wanted: PurchaseRequest, session: Db, now: Now) -> QuoteOut:
     response_model=PurchaseOut,
     dependencies=[allow(Role.CASHIER)],
 )
-async def create_purchase(wanted: PurchaseRequest, request: Keyed) -> Response:
+async def create_purchase(wanted: SaleRequest, request: Keyed) -> Response:
     """Old debt is paid first, the rest becomes energy at the price in force, and the terminal is told at once.
 
     Send a fresh `Idempotency-Key`, keep it, and send the same request again whenever the answer did not arrive: it
@@ -45,12 +45,16 @@ async def create_purchase(wanted: PurchaseRequest, request: Keyed) -> Response:
     """
     settings = request.settings
     pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
-    sale = service.Sale(contract_no=wanted.contract_no, paid_fen=wanted.paid_fen, cashier_id=request.person.id)
+    sale = service.Sale(
+        contract_no=wanted.contract_no,
+        paid_fen=wanted.paid_fen,
+        cashier_id=request.person.id,
+        tenders=wanted.taken,
+    )
 
-    def sell(session: Session, _locked: None, known: Counter, counted: Counted) -> tuple[int, PurchaseOut]:
-        return 201, PurchaseOut.of_sale(
-            service.sell_opened(session, sale, known, counted, pace=pace, now=request.now)
-        )
+    def sell(session: Session, _locked: None, *answers: Any) -> tuple[int, PurchaseOut]:
+        opened = service.Opened(*answers)
+        return 201, PurchaseOut.of_sale(service.sell_opened(session, sale, opened, pace=pace, now=request.now))
 
     return await request.once(sell, ahead=service.opening_of(sale, now=request.now))
 

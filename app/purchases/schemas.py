@@ -8,9 +8,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.purchases.queries import Counter, Receipt
-from app.purchases.rules import Quote
+from app.purchases.rules import Quote, hours_of_supply
 from app.purchases.service import Sold
 from app.quantities import fen_to_yuan, nanofen_to_fen, yuan_to_fen
+from app.shifts.rules import Tender, TenderKind
 
 
 def _whole_fen(amount: str) -> str:
@@ -36,6 +37,9 @@ ContractNo = Annotated[
 ]
 
 
+Reference = Annotated[str, StringConstraints(strip_whitespace=True, max_length=60, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class PurchaseRequest(BaseModel):
     """What the cashier asks for."""
 
@@ -51,6 +55,44 @@ class PurchaseRequest(BaseModel):
         return yuan_to_fen(Decimal(self.amount_yuan))
 
 
+class TenderShape(BaseModel):
+    """Money in one form; all but cash needs the number of its slip."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: TenderKind
+    amount_yuan: AmountYuan
+    reference: Reference = ""
+
+    def as_tender(self) -> Tender:
+        return Tender(kind=self.kind, amount_fen=yuan_to_fen(Decimal(self.amount_yuan)), reference=self.reference)
+
+
+class SaleRequest(PurchaseRequest):
+    """A purchase and how it is paid; without tenders it is paid in cash."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "contract_no": "HT-2026-0001",
+                    "amount_yuan": "50000.00",
+                    "tenders": [
+                        {"kind": "cash", "amount_yuan": "1000.00"},
+                        {"kind": "transfer", "amount_yuan": "49000.00", "reference": "20260302-0042"},
+                    ],
+                }
+            ]
+        }
+    )
+
+    tenders: list[TenderShape] = Field(default=[], max_length=10)
+
+    @property
+    def taken(self) -> tuple[Tender, ...]:
+        return tuple(tender.as_tender() for tender in self.tenders)
+
+
 class QuoteOut(BaseModel):
     """What an amount would buy now. Energy in Wh, money in fen; ``kept_fen`` buys with the next purchase."""
 
@@ -59,6 +101,7 @@ class QuoteOut(BaseModel):
     debt_paid_fen: int = Field(description="old debt, paid off first", examples=[0])
     energy_wh: int = Field(examples=[62_500_000])
     energy_kwh: str = Field(examples=["62500.000"])
+    emergency_repaid_wh: int = Field(description="of that energy, what gives back emergency credit", examples=[0])
     kept_fen: str = Field(description="money below the price of one Wh, exact, kept for the next purchase")
     price_yuan_per_kwh: str = Field(examples=["0.8"])
     price_valid_until: datetime | None
@@ -72,10 +115,11 @@ class QuoteOut(BaseModel):
             debt_paid_fen=priced.debt_paid_fen,
             energy_wh=priced.energy_wh,
             energy_kwh=_kwh(priced.energy_wh),
+            emergency_repaid_wh=priced.emergency_repaid_wh,
             kept_fen=f"{nanofen_to_fen(priced.kept_after_nfen).normalize():f}",
             price_yuan_per_kwh=_price(known.yuan_per_kwh),
             price_valid_until=known.price_until,
-            hours_of_supply=priced.energy_wh // known.recent_load_w if known.recent_load_w > 0 else None,
+            hours_of_supply=hours_of_supply(priced.energy_wh, load_w=known.recent_load_w),
         )
 
 
@@ -83,6 +127,7 @@ class PurchaseOut(QuoteOut):
     """A purchase as it was booked; the same key always gives these same bytes."""
 
     purchase_no: str = Field(examples=["P20260302-0000001"])
+    receipt_no: str = Field(description="rises by one with every receipt of the till", examples=["PD-1-0000001"])
     order_no: int = Field(description="rises strictly for each terminal", examples=[1])
     supply_point_id: UUID
     terminal_id: str
@@ -95,6 +140,7 @@ class PurchaseOut(QuoteOut):
         return cls(
             **QuoteOut.of(sold.counter, sold.quote).model_dump(),
             purchase_no=sold.purchase_no,
+            receipt_no=sold.receipt_no,
             order_no=sold.order_no,
             supply_point_id=sold.counter.supply_point_id,
             terminal_id=sold.counter.terminal_id,
@@ -117,9 +163,10 @@ class CreditOut(BaseModel):
 
 
 class ReceiptOut(BaseModel):
-    """A receipt as data."""
+    """A purchase as it stands on its receipt, and how far its credit has come."""
 
     purchase_no: str
+    receipt_no: str | None
     booked_at: datetime
     customer_no: str
     customer_zh: str
@@ -135,6 +182,7 @@ class ReceiptOut(BaseModel):
     price_yuan_per_kwh: str
     energy_wh: int
     energy_kwh: str
+    emergency_repaid_wh: int
     kept_fen: str
     order_no: int
     paid_until_wh: int
@@ -145,6 +193,7 @@ class ReceiptOut(BaseModel):
         purchase = found.purchase
         return cls(
             purchase_no=purchase.purchase_no,
+            receipt_no=found.receipt_no,
             booked_at=purchase.booked_at,
             customer_no=found.customer_no,
             customer_zh=found.customer_zh,
@@ -160,6 +209,7 @@ class ReceiptOut(BaseModel):
             price_yuan_per_kwh=_price(purchase.yuan_per_kwh),
             energy_wh=purchase.energy_wh,
             energy_kwh=_kwh(purchase.energy_wh),
+            emergency_repaid_wh=purchase.emergency_repaid_wh,
             kept_fen=f"{nanofen_to_fen(purchase.kept_after_nfen).normalize():f}",
             order_no=purchase.order_no,
             paid_until_wh=purchase.paid_until_wh,

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.allowances import service as allowances
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.commands import service as commands
 from app.commands.rules import Op
 from app.database import Step, new_id, together
@@ -18,7 +20,10 @@ from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.purchases import queries
 from app.purchases.queries import Counter
-from app.purchases.rules import Quote, quote
+from app.purchases.rules import Quote, hours_of_supply, quote
+from app.shifts import service as shifts
+from app.shifts.rules import ReceiptKind, Tender, TenderKind, check_tenders, money_lines, receipt_no
+from app.shifts.service import WRITE_RECEIPT, Numbered
 from app.terminals import service as terminals
 
 _LOCK = text("""
@@ -28,26 +33,31 @@ _LOCK = text("""
        FOR NO KEY UPDATE OF point
 """)
 
-_BOOK = text("""
+_BOOK = text(
+    WRITE_RECEIPT  # noqa: S608 - text of our own
+    + """
     INSERT INTO purchases (id, purchase_no, supply_point_id, contract_id, terminal_id, cashier_id, paid_fen,
-           debt_paid_fen, kept_before_nfen, kept_after_nfen, yuan_per_kwh, energy_wh, paid_until_wh, order_no,
-           command_id, money_transaction_id, energy_transaction_id, booked_at)
-    VALUES (:id, 'P' || :day || '-' || (SELECT lpad(number, greatest(length(number), 7), '0')
-                                            FROM CAST(nextval('purchase_numbers') AS text) AS number),
-           :supply_point_id, :contract_id, :terminal_id, :cashier_id, :paid_fen, :debt_paid_fen, :kept_before_nfen,
-           :kept_after_nfen, :yuan_per_kwh, :energy_wh, :paid_until_wh, :order_no, :command_id,
-           :money_transaction_id, :energy_transaction_id, :booked_at)
- RETURNING purchase_no
-""")
+           debt_paid_fen, kept_before_nfen, kept_after_nfen, yuan_per_kwh, energy_wh, emergency_repaid_wh,
+           paid_until_wh, order_no, command_id, money_transaction_id, energy_transaction_id, receipt_id, booked_at)
+    VALUES (:id, :purchase_no, :supply_point_id, :contract_id, :terminal_id, :cashier_id, :paid_fen, :debt_paid_fen,
+           :kept_before_nfen, :kept_after_nfen, :yuan_per_kwh, :energy_wh, :emergency_repaid_wh, :paid_until_wh,
+           :order_no, :command_id, :money_transaction_id, :energy_transaction_id, :receipt_id, :issued_at)
+"""
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sale:
-    """What the cashier asks for."""
+    """What the cashier asks for; without tenders it is paid in cash."""
 
     contract_no: str
     paid_fen: int
     cashier_id: UUID
+    tenders: tuple[Tender, ...] = ()
+
+    @property
+    def taken(self) -> tuple[Tender, ...]:
+        return self.tenders or (Tender(kind=TenderKind.CASH, amount_fen=self.paid_fen),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +65,7 @@ class Sold:
     """What became of it: energy in Wh, money in fen and nano-fen."""
 
     purchase_no: str
+    receipt_no: str
     order_no: int
     counter: Counter
     quote: Quote
@@ -78,30 +89,44 @@ def sell_energy(session: Session, sale: Sale, *, pace: Pace, now: datetime) -> S
 
     Raises:
         NoSuchContract, ContractClosed, NoPriceInForce, NoTerminalFitted, AmountNotSellable: nothing is written.
+        NoOpenShift, TenderUnusable, TendersUnequal: the money could not be taken; nothing is written.
     """
-    _, known, counted = together(session, *opening_of(sale, now=now))
-    return sell_opened(session, sale, known, counted, pace=pace, now=now)
+    _, *answers = together(session, *opening_of(sale, now=now))
+    return sell_opened(session, sale, Opened(*answers), pace=pace, now=now)
 
 
-def opening_of(sale: Sale, *, now: datetime) -> tuple[Step[None], Step[Counter], Step[terminals.Counted]]:
-    """Return a sale's first steps: lock the supply point, know what is needed, take the order number.
+class Opened(NamedTuple):
+    """The answers of a sale's first steps, but for the lock's."""
+
+    known: Counter
+    numbered: Numbered
+    counted: terminals.Counted
+
+
+def opening_of(sale: Sale, *, now: datetime) -> tuple[Step[Any], ...]:
+    """Return a sale's first steps: lock the supply point, know what is needed, take receipt and order number.
 
     The supply point's lock comes first: from here on no cut of this point can be claimed, and whatever cut was on its
-    way is called back or undone before the customer has the receipt. The answers are for :func:`sell_opened`.
+    way is called back or undone before the customer has the receipt. All answers but the first make :class:`Opened`.
     """
     no = sale.contract_no
-    return _to_lock(no), queries.to_know(no, at=now), terminals.to_next_order(no)
+    return (
+        _to_lock(no),
+        queries.to_know(no, at=now),
+        shifts.to_take_number(sale.cashier_id),
+        terminals.to_next_order(no),
+    )
 
 
-def sell_opened(
-    session: Session, sale: Sale, known: Counter, counted: terminals.Counted, *, pace: Pace, now: datetime
-) -> Sold:
+def sell_opened(session: Session, sale: Sale, opened: Opened, *, pace: Pace, now: datetime) -> Sold:
     """Do what :func:`sell_energy` does after the first steps, in their transaction."""
+    known, _, counted = opened
+    check_tenders(sale.taken, amount_fen=sale.paid_fen)
     priced = _quote(known, sale.paid_fen)
-    draft = _Draft(id=new_id(), sale=sale, known=known, priced=priced, counted=counted, booked_at=now)
+    draft = _Draft(id=new_id(), sale=sale, opened=opened, priced=priced, booked_at=now)
     ids, post = _to_post(draft)
-    command_id, credit = _to_credit(draft, pace=pace) if priced.energy_wh else (None, [])
-    _, granted_wh, purchase_no, still_normal, *ended = together(
+    command_id, credit = _to_credit(draft, pace=pace) if priced.granted_wh else (None, [])
+    _, granted_wh, _, still_normal, *ended = together(
         session,
         post,
         _to_grant(draft, ids),
@@ -114,8 +139,10 @@ def sell_opened(
     for commands_ended in ended:
         commands.note_made_way(session, commands_ended, now=now)
     load_control.after_purchase(session, known.supply_point_id, still_normal=still_normal, pace=pace, now=now)
+    _record(session, draft, ids)
     return Sold(
-        purchase_no=purchase_no,
+        purchase_no=draft.purchase_no,
+        receipt_no=draft.receipt_no,
         order_no=counted.order_no,
         counter=known,
         quote=priced,
@@ -131,20 +158,50 @@ class _Draft:
 
     id: UUID
     sale: Sale
-    known: Counter
+    opened: Opened
     priced: Quote
-    counted: terminals.Counted
     booked_at: datetime
 
     @property
+    def known(self) -> Counter:
+        return self.opened.known
+
+    @property
+    def counted(self) -> terminals.Counted:
+        return self.opened.counted
+
+    @property
     def paid_until_wh(self) -> int:
-        return self.known.paid_until_wh + self.priced.energy_wh
+        return self.known.paid_until_wh + self.priced.granted_wh
+
+    @property
+    def purchase_no(self) -> str:
+        return f"P{self.booked_at:%Y%m%d}-{self.known.purchase_number:07d}"
+
+    @property
+    def receipt_no(self) -> str:
+        return receipt_no(self.opened.numbered.till_no, self.opened.numbered.number)
 
 
 def _quote(known: Counter, paid_fen: int) -> Quote:
     return quote(
-        paid_fen=paid_fen, debt_fen=known.debt_fen, kept_nfen=known.kept_nfen, yuan_per_kwh=known.yuan_per_kwh
+        paid_fen=paid_fen,
+        debt_fen=known.debt_fen,
+        kept_nfen=known.kept_nfen,
+        yuan_per_kwh=known.yuan_per_kwh,
+        debt_share_percent=known.debt_share_percent,
+        emergency_wh=known.emergency_wh,
     )
+
+
+def energy_lines(priced: Quote) -> tuple[Line, ...]:
+    """Return the energy lines of a purchase: sold, and of that given back or granted."""
+    lines = (
+        Line(kind=AccountKind.ENERGY_SOLD, amount=priced.energy_wh),
+        Line(kind=AccountKind.ALLOWANCE, amount=-priced.granted_wh),
+        Line(kind=AccountKind.EMERGENCY, amount=-priced.emergency_repaid_wh),
+    )
+    return tuple(line for line in lines if line.amount)
 
 
 def _to_lock(contract_no: str) -> Step[None]:
@@ -153,21 +210,25 @@ def _to_lock(contract_no: str) -> Step[None]:
 
 def _to_post(draft: _Draft) -> tuple[list[UUID], Step[None]]:
     priced = draft.priced
-    lines = [Line(kind=AccountKind.TILL, amount=priced.paid_fen)]
+    lines = [*money_lines(draft.sale.taken)]
     if priced.debt_paid_fen:
         lines.append(Line(kind=AccountKind.RECEIVABLE, amount=-priced.debt_paid_fen))
     if priced.deposited_fen:
         lines.append(Line(kind=AccountKind.DEPOSIT, amount=-priced.deposited_fen))
-    postings = [Posting(kind="purchase", business_key=f"purchase:{draft.id}:money", lines=tuple(lines))]
+    postings = [
+        Posting(
+            kind="purchase",
+            business_key=f"purchase:{draft.id}:money",
+            lines=tuple(lines),
+            shift_id=draft.opened.numbered.shift_id,
+        )
+    ]
     if priced.energy_wh:
         postings.append(
             Posting(
                 kind="purchase",
                 business_key=f"purchase:{draft.id}:energy",
-                lines=(
-                    Line(kind=AccountKind.ENERGY_SOLD, amount=priced.energy_wh),
-                    Line(kind=AccountKind.ALLOWANCE, amount=-priced.energy_wh),
-                ),
+                lines=energy_lines(priced),
             )
         )
     return ledger.to_post(
@@ -180,13 +241,13 @@ def _to_post(draft: _Draft) -> tuple[list[UUID], Step[None]]:
 
 def _to_grant(draft: _Draft, ids: list[UUID]) -> Step[int]:
     point, priced = draft.known.supply_point_id, draft.priced
-    if not priced.energy_wh:
+    if not priced.granted_wh:
         return allowances.to_keep_money(point, kept_nfen=priced.kept_after_nfen)
     new = allowances.Grant(
         supply_point_id=point,
         transaction_id=ids[1],
         reason="purchase",
-        energy_wh=priced.energy_wh,
+        energy_wh=priced.granted_wh,
         kept_nfen=priced.kept_after_nfen,
         order_no=draft.counted.order_no,
     )
@@ -202,25 +263,33 @@ def _to_credit(draft: _Draft, *, pace: Pace) -> tuple[UUID, list[Step[list[Any]]
         op=Op.CREDIT,
         args={
             "order_no": draft.counted.order_no,
-            "mode": "append",
-            "value_wh": draft.priced.energy_wh,
+            "mode": "refresh" if known.taking_back else "append",
+            "value_wh": draft.priced.granted_wh,
             "paid_until_wh": draft.paid_until_wh,
             "alarm_wh": known.alarm_wh,
             "trip_wh": known.trip_wh,
         },
-        reason=f"purchase of {draft.priced.energy_wh // 1000:,} kWh",
+        reason=f"purchase of {draft.priced.granted_wh // 1000:,} kWh",
         version=draft.counted.version,
     )
     command_id, step = commands.to_add(new, clock=pace.clock, now=draft.booked_at)
     return command_id, [step]
 
 
-def _to_book(draft: _Draft, ids: list[UUID], *, command_id: UUID | None) -> Step[str]:
+def _to_book(draft: _Draft, ids: list[UUID], *, command_id: UUID | None) -> Step[None]:
     known = draft.known
+    receipt = shifts.NewReceipt(
+        kind=ReceiptKind.PURCHASE,
+        subject_id=draft.id,
+        amount_fen=draft.sale.paid_fen,
+        tenders=draft.sale.taken,
+        content=_said(draft),
+    )
     values = {
         **draft.priced.__dict__,
+        **shifts.receipt_values(receipt, draft.opened.numbered, receipt_no=draft.receipt_no, now=draft.booked_at),
         "id": draft.id,
-        "day": f"{draft.booked_at:%Y%m%d}",
+        "purchase_no": draft.purchase_no,
         "supply_point_id": known.supply_point_id,
         "contract_id": known.contract_id,
         "terminal_id": known.terminal_id,
@@ -231,6 +300,56 @@ def _to_book(draft: _Draft, ids: list[UUID], *, command_id: UUID | None) -> Step
         "command_id": command_id,
         "money_transaction_id": ids[0],
         "energy_transaction_id": ids[1] if draft.priced.energy_wh else None,
-        "booked_at": draft.booked_at,
     }
-    return Step(statement=_BOOK, values=values, read=lambda rows: str(rows[0].purchase_no))
+    return Step(statement=_BOOK, values=values, read=lambda _rows: None)
+
+
+def _said(draft: _Draft) -> dict[str, Any]:
+    """Return what the receipt says of a purchase, as it was at this moment."""
+    known, priced = draft.known, draft.priced
+    left_wh = draft.paid_until_wh - known.supplied_wh if known.supplied_wh is not None else None
+    return {
+        "purchase_no": draft.purchase_no,
+        "customer_no": known.customer_no,
+        "customer_zh": known.customer_zh,
+        "customer_en": known.customer_en,
+        "contract_no": known.contract_no,
+        "point_no": known.point_no,
+        "terminal_id": known.terminal_id,
+        "paid_fen": priced.paid_fen,
+        "debt_paid_fen": priced.debt_paid_fen,
+        "debt_left_fen": known.debt_fen - priced.debt_paid_fen,
+        "energy_wh": priced.energy_wh,
+        "emergency_repaid_wh": priced.emergency_repaid_wh,
+        "yuan_per_kwh": f"{known.yuan_per_kwh.normalize():f}",
+        "kept_nfen": priced.kept_after_nfen,
+        "order_no": draft.counted.order_no,
+        "paid_until_wh": draft.paid_until_wh,
+        "left_wh": left_wh,
+        "hours_left": hours_of_supply(left_wh, load_w=known.recent_load_w),
+        "booked_at": draft.booked_at.isoformat(),
+    }
+
+
+def _record(session: Session, draft: _Draft, ids: list[UUID]) -> None:
+    known, priced = draft.known, draft.priced
+    deed = Deed(
+        action="energy.sold",
+        subject_kind="contract",
+        subject=known.contract_no,
+        before={"paid_until_wh": known.paid_until_wh, "debt_fen": known.debt_fen, "kept_nfen": known.kept_nfen},
+        after={
+            "purchase_no": draft.purchase_no,
+            "receipt_no": draft.receipt_no,
+            "paid_fen": priced.paid_fen,
+            "debt_paid_fen": priced.debt_paid_fen,
+            "energy_wh": priced.energy_wh,
+            "emergency_repaid_wh": priced.emergency_repaid_wh,
+            "yuan_per_kwh": known.yuan_per_kwh,
+            "kept_nfen": priced.kept_after_nfen,
+            "paid_until_wh": draft.paid_until_wh,
+            "order_no": draft.counted.order_no,
+        },
+        transaction_ids=tuple(ids),
+    )
+    audit.record(session, deed, at=draft.booked_at)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database import Base, Id
-from app.staff.rules import Role
+from app.roles import Role
 
 _KNOWN_ROLES = ", ".join(f"'{role}'" for role in Role)
 

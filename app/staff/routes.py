@@ -11,8 +11,8 @@ from app.http.paging import Page, Paging, page_of
 from app.http.policies import CurrentPerson, Person, allow, anyone, signed_in, write_token
 from app.http.refusals import NotSignedIn
 from app.http.transaction import AppSettings, Db, Now
+from app.roles import Role
 from app.staff import queries, service
-from app.staff.rules import Role
 from app.staff.schemas import AccessToken, OfficeShown, PersonShown, SignInForm, StaffMemberToHire
 
 router = APIRouter(tags=["people"])
@@ -38,13 +38,19 @@ async def sign_in_form(request: Request) -> SignInForm:
         raise RequestValidationError([{"type": "form", "loc": ("body",), "msg": message}]) from None
 
 
-@router.post("/auth/token", summary="Sign in", dependencies=[anyone()], openapi_extra=_FORM_IN_OPENAPI)
+@router.post(
+    "/auth/token",
+    summary="Sign in",
+    dependencies=[anyone()],
+    responses={401: {"description": "Name or password is wrong"}},
+    openapi_extra=_FORM_IN_OPENAPI,
+)
 def create_token(
-    form: Annotated[SignInForm, Depends(sign_in_form)], session: Db, settings: AppSettings
+    form: Annotated[SignInForm, Depends(sign_in_form)], session: Db, now: Now, settings: AppSettings
 ) -> AccessToken:
     """Exchange name and password, sent as a form, for an access token."""
     try:
-        member = service.sign_in(session, name=form.username, password=form.password.get_secret_value())
+        member = service.sign_in(session, name=form.username, password=form.password.get_secret_value(), now=now)
     except service.SignInRefused as refusal:
         raise NotSignedIn(refusal.detail, remedy=refusal.remedy) from None
     person = Person(id=member.id, sign_in_name=member.sign_in_name, roles=frozenset(member.roles))

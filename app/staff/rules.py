@@ -1,7 +1,6 @@
 """Roles of people, and what a sign-in name and a password must be."""
 
 import re
-from enum import StrEnum
 
 from app.errors import Refused
 
@@ -10,16 +9,6 @@ MAX_PASSWORD_LENGTH = 128
 SIGN_IN_NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{1,62}"
 
 _SIGN_IN_NAME = re.compile(SIGN_IN_NAME_PATTERN)
-
-
-class Role(StrEnum):
-    CASHIER = "cashier"
-    OPERATOR = "operator"
-    APPROVER = "approver"
-    ACCOUNT_MANAGER = "account_manager"
-    TARIFF_KEEPER = "tariff_keeper"
-    AUDITOR = "auditor"
-    ADMINISTRATOR = "administrator"
 
 
 class SignInNameUnusable(Refused):

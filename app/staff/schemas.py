@@ -6,8 +6,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from app.roles import Role
 from app.staff.models import Office, StaffMember
-from app.staff.rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Role
+from app.staff.rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 

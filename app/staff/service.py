@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from argon2 import PasswordHasher
@@ -10,11 +10,14 @@ from argon2.exceptions import VerifyMismatchError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.database import new_id
+from app.audit import service as audit
+from app.audit.rules import Deed
+from app.database import act_for, actor_of, new_id
 from app.errors import Conflict, Refused
+from app.roles import Role
 from app.staff.models import Office, StaffMember
 from app.staff.queries import find_by_sign_in_name
-from app.staff.rules import Role, check_password, check_sign_in_name, sign_in_name_of
+from app.staff.rules import check_password, check_sign_in_name, sign_in_name_of
 
 #: Argon2id at the least cost that OWASP advises (19 MiB, 2 passes): all tills sign in within the same minute
 #: of a morning, and each sign-in holds that memory while it is checked.
@@ -46,7 +49,7 @@ class NewStaffMember:
     roles: Collection[Role]
 
 
-def create_office(session: Session, *, code: str, name_zh: str, name_en: str) -> Office:
+def create_office(session: Session, *, code: str, name_zh: str, name_en: str, now: datetime) -> Office:
     """Open an office.
 
     Raises:
@@ -58,6 +61,8 @@ def create_office(session: Session, *, code: str, name_zh: str, name_en: str) ->
         session.flush()
     except IntegrityError as error:
         raise OfficeCodeTaken(f"there is an office {code!r} already", remedy="choose another code") from error
+    after = {"name_zh": name_zh, "name_en": name_en}
+    audit.record(session, Deed(action="office.opened", subject_kind="office", subject=code, after=after), at=now)
     return office
 
 
@@ -87,10 +92,12 @@ def hire(session: Session, new: NewStaffMember, *, office: Office, now: datetime
         session.flush()
     except IntegrityError as error:
         raise SignInNameTaken(f"somebody signs in as {name!r} already", remedy="choose another name") from error
+    after = {"name_zh": person.name_zh, "name_en": person.name_en, "office": office.code, "roles": person.roles}
+    audit.record(session, Deed(action="person.hired", subject_kind="person", subject=name, after=after), at=now)
     return person
 
 
-def sign_in(session: Session, *, name: str, password: str) -> StaffMember:
+def sign_in(session: Session, *, name: str, password: str, now: datetime) -> StaffMember:
     """Return the person whose name and password these are.
 
     Raises:
@@ -100,6 +107,9 @@ def sign_in(session: Session, *, name: str, password: str) -> StaffMember:
     # An unknown name costs the same work as a known one, so that time does not tell names apart.
     password_hash = _hash_of_nobody() if person is None else person.password_hash
     if _is_right(password, password_hash=password_hash) and person is not None and person.active:
+        act_for(session, replace(actor_of(session), staff_member_id=person.id, name=person.sign_in_name))
+        deed = Deed(action="person.signed_in", subject_kind="person", subject=person.sign_in_name)
+        audit.record(session, deed, at=now)
         return person
     raise SignInRefused(
         "the name and the password do not belong together, or the person is no longer active",

@@ -9,8 +9,8 @@ from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
 from app.mqtt.signing import CommandSigner
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 from app.terminals import queries, service
 from app.terminals.schemas import TerminalRegistered, TerminalShown, TerminalToRegister, TerminalWholeShown
 

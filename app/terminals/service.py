@@ -1,7 +1,7 @@
 """Changes to terminals: registration, their two counters, retirement."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -11,6 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.audit import service as audit
+from app.audit.rules import Deed
 from app.database import Step, sqlstate, together
 from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
@@ -26,7 +28,9 @@ _NEXT_ORDER = text("""
     UPDATE terminals
        SET last_version = last_version + 1,
            last_order_no = 1 + greatest(last_order_no,
-               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = terminals.id))
+               -- Nobody has given out two billion numbers: one above is a fault, and to follow it would use them up.
+               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = terminals.id
+                   AND CAST(state->>'order_no' AS bigint) < 2147483648))
      WHERE supply_point_id = coalesce(CAST(:supply_point_id AS uuid),
                (SELECT supply_point_id FROM supply_contracts WHERE contract_no = :contract_no))
  RETURNING last_version, last_order_no
@@ -108,6 +112,8 @@ def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
     session.add_all(TerminalRound(terminal_id=new.terminal_id, **fitted.__dict__) for fitted in new.rounds)
     session.add(TerminalLive(terminal_id=new.terminal_id))
     session.flush()
+    deed = Deed(action="terminal.registered", subject_kind="terminal", subject=new.terminal_id, after=asdict(new))
+    audit.record(session, deed, at=now)
     return credential
 
 

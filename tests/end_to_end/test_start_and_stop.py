@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from databases import Database
-from factories import a_contract, a_person, a_terminal
+from factories import a_contract, a_person, a_terminal, an_open_shift
 from people import bearer
 from running import settings_for
 from sqlalchemy import text
@@ -26,8 +26,8 @@ from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import EmbeddedPostgres
 from app.mqtt.signing import new_private_key_pem
 from app.operations.startup import PartMissing, broker_missing, database_missing, wait_for_parts
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 
 WITHIN_S = 30.0
 
@@ -112,7 +112,9 @@ def test_a_service_that_is_told_to_end_finishes_the_sale_under_way(database: Dat
     with transaction(database.engine) as session:
         contract = a_contract(session)
         a_terminal(session, supply_point_id=contract.supply_point_id)
-        headers = bearer(a_person(session, role=Role.CASHIER), settings=settings)
+        cashier = a_person(session, role=Role.CASHIER)
+        an_open_shift(session, cashier=cashier)
+        headers = bearer(cashier, settings=settings)
     port = free_port()
     answers: list[httpx.Response] = []
     request = {"contract_no": contract.contract_no, "amount_yuan": "1000.00"}

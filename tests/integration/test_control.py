@@ -28,7 +28,7 @@ from app.load_control.sweep import run_once
 from app.notices import service as notices
 from app.notices.models import Notice
 from app.notices.rules import NoticeKind
-from app.staff.rules import Role
+from app.roles import Role
 from app.terminals import presence
 from app.terminals.models import TerminalLive
 

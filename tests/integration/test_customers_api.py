@@ -10,7 +10,7 @@ from factories import a_contract, a_customer, an_office
 from sqlalchemy import text
 
 from app.database import transaction
-from app.staff.rules import Role
+from app.roles import Role
 
 CUSTOMER: dict[str, Any] = {
     "customer_no": "C0001",
@@ -129,7 +129,7 @@ def test_signing_opens_accounts_allowance_and_control(desk: Desk, contract: dict
             text("SELECT kind FROM ledger_accounts WHERE supply_point_id IS NOT NULL ORDER BY kind")
         ).all()
     assert tuple(opened) == (7_000, 7_000)
-    assert (stage, kept) == ("normal", ["allowance", "deposit", "receivable"])
+    assert (stage, kept) == ("normal", ["allowance", "deposit", "emergency", "receivable"])
     assert desk.get("/contracts/HT-2026-0001").json() == contract
 
 

@@ -32,7 +32,7 @@ from app.mqtt.messages import CommandClaims, Step
 from app.mqtt.signing import BadSignatureError, CommandSigner, CommandVerifier
 from app.notices import service as notices
 from app.notices.rules import NoticeKind
-from app.staff.rules import Role
+from app.roles import Role
 from app.terminal_reports.ingest import read_batch
 from app.terminal_reports.service import record
 from app.terminals.models import TerminalLive

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from running import running, settings_for
 from sqlalchemy import create_engine, text
 
+from app.database import note_recorded
 from app.errors import DomainError, Forbidden, NotFound, Refused
 from app.http.policies import anyone
 from app.http.problems import PROBLEM_JSON
@@ -31,7 +32,9 @@ class Amount(BaseModel):
 
 
 @router.post("/offices/{code}")
-def write_an_office(code: str, session: Db, *, then_fail: bool = False) -> str:
+def write_an_office(code: str, session: Db, *, then_fail: bool = False, recorded: bool = True) -> str:
+    if recorded:
+        note_recorded(session)
     session.execute(text("INSERT INTO offices VALUES (gen_random_uuid(), :code, 'a', 'b')"), {"code": code})
     if then_fail:
         raise PriceExpired(
@@ -42,6 +45,7 @@ def write_an_office(code: str, session: Db, *, then_fail: bool = False) -> str:
 
 @router.post("/failing-commit")
 def fail_at_commit(session: Db) -> str:
+    note_recorded(session)
     session.execute(text("CREATE TEMP TABLE once (a int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
     session.execute(text("INSERT INTO once VALUES (1), (1)"))
     return "this answer must not go out"
@@ -49,12 +53,14 @@ def fail_at_commit(session: Db) -> str:
 
 @router.post("/lost-connection")
 def lose_the_connection(session: Db) -> str:
+    note_recorded(session)
     session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     return "not reached"
 
 
 @router.post("/locked")
 def wait_for_a_lock(session: Db) -> str:
+    note_recorded(session)
     session.execute(text("SET LOCAL lock_timeout = '100ms'"))
     session.execute(text("SELECT pg_advisory_xact_lock(7)"))
     return "not reached"

@@ -12,20 +12,20 @@ import pytest
 from databases import Database
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import Response
-from people import a_person, an_office, bearer
+from people import HIRED_AT, a_person, an_office, bearer
 from pydantic import BaseModel
 from running import running, settings_for
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from app.database import new_id, transaction
+from app.database import Actor, new_id, note_recorded, transaction
 from app.errors import Refused
 from app.http.idempotency import Keyed, KeyedRequest, answer_first
 from app.http.policies import Person, allow
 from app.http.refusals import FirstRequestStillRunning
 from app.main import create_app
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 from app.staff.service import create_office
 
 router = APIRouter()
@@ -45,7 +45,9 @@ class MadeOffice(BaseModel):
 async def make_an_office(wanted: WantedOffice, request: Keyed) -> Response:
     def make(session: Session) -> tuple[int, BaseModel]:
         offices = session.scalars(text("SELECT code FROM offices WHERE code LIKE 'allowed%'")).all()
-        office = create_office(session, code=f"{wanted.code}-{new_id()}", name_zh="一", name_en="one")
+        office = create_office(
+            session, code=f"{wanted.code}-{new_id()}", name_zh="一", name_en="one", now=request.now
+        )
         if wanted.refused and len(offices) == 0:
             raise Refused("not now", remedy="later")
         return 201, MadeOffice(id=str(office.id), code=office.code)
@@ -59,6 +61,7 @@ def a_keyed_request(database: Database, settings: Settings, *, staff_id: UUID) -
         route="POST /test",
         body_hash=b"hash",
         person=Person(id=staff_id, sign_in_name="x", roles=frozenset()),
+        actor=Actor(staff_member_id=staff_id, name="x"),
         now=settings.clock.now(),
         settings=settings,
         engine=database.engine,
@@ -164,7 +167,8 @@ def test_a_first_request_that_does_not_end_is_told(
     assert staff_id is not None
     request = a_keyed_request(database, settings, staff_id=staff_id)
 
-    def answer(_session: Session) -> tuple[int, BaseModel]:
+    def answer(session: Session) -> tuple[int, BaseModel]:
+        note_recorded(session)
         return 201, MadeOffice(id="1", code="A")
 
     impatient = create_engine(
@@ -188,7 +192,7 @@ def test_a_crash_leaves_neither_key_nor_effect(
     request = a_keyed_request(database, settings, staff_id=staff_id)
 
     def fall_over(session: Session) -> tuple[int, BaseModel]:
-        create_office(session, code="half", name_zh="半", name_en="half")
+        create_office(session, code="half", name_zh="半", name_en="half", now=HIRED_AT)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

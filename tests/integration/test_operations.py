@@ -36,7 +36,7 @@ from app.terminal_reports import sweep
 from app.terminal_reports.rules import Batch, ReportRow, Unreadable
 from app.terminal_reports.service import quarantine, record
 from app.terminals.models import TerminalLive
-from app.verification import Invariant
+from app.verification.invariant import Invariant
 
 TERMINAL = "SH-0001"
 SPOOL = UUID(int=7)

@@ -21,7 +21,7 @@ from app.customers.service import close_contract
 from app.database import new_id, transaction
 from app.mqtt.messages import ARGS_MODELS, Op
 from app.notices.rules import NoticeKind
-from app.staff.rules import Role
+from app.roles import Role
 from app.terminals.queries import terminal
 
 TERMINAL = "SH-0001"

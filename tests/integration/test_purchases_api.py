@@ -8,14 +8,12 @@ import httpx
 import pytest
 from databases import Database
 from desk import API, Desk, a_desk
-from factories import a_contract, a_terminal
-from sqlalchemy import text
+from factories import a_contract, a_debt, a_live_terminal, a_state, a_terminal
 
+from app.customers.queries import contract_by_no
 from app.customers.service import NewPrice, close_contract, set_price
 from app.database import transaction
-from app.ledger import service as ledger
-from app.ledger.rules import AccountKind, Line, Posting
-from app.staff.rules import Role
+from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
 CONTRACT = "HT-2026-0001"
@@ -38,13 +36,7 @@ def sell(desk: Desk, amount: object, *, key: str = "k", contract_no: str = CONTR
 
 def owe(desk: Desk, debt_fen: int) -> None:
     with transaction(desk.database.engine) as session:
-        point = session.execute(text("SELECT supply_point_id FROM supply_contracts")).scalar_one()
-        lines = (
-            Line(kind=AccountKind.RECEIVABLE, amount=debt_fen),
-            Line(kind=AccountKind.REVENUE, amount=-debt_fen),
-        )
-        posting = Posting(kind="opening debt", business_key="debt", lines=lines)
-        ledger.post(session, point, [posting], now=NOW, actor_id=None)
+        a_debt(session, contract=contract_by_no(session, CONTRACT), debt_fen=debt_fen)
 
 
 def written(desk: Desk) -> dict[str, int]:
@@ -99,6 +91,12 @@ def test_order_numbers_rise_and_the_newest_credit_carries_the_whole_truth(desk: 
     assert second["paid_until_wh"] == 375_000
     receipt = desk.get(f"/purchases/{first['purchase_no']}").json()
     assert receipt["credit"]["state"] == "superseded"
+
+
+def test_an_order_number_that_nobody_has_given_out_stops_no_sale(desk: Desk) -> None:
+    with transaction(desk.database.engine) as session:
+        a_live_terminal(session, terminal_id="SH-0001", now=NOW, state=a_state(order_no=2**32 - 1))
+    assert sell(desk, "100").json()["order_no"] == 1
 
 
 def test_a_quote_says_the_same_as_the_sale_and_writes_nothing(desk: Desk) -> None:
@@ -172,7 +170,7 @@ def test_an_expired_price_is_refused_with_nothing_written(desk: Desk) -> None:
             valid_from=NOW - timedelta(hours=2),
             valid_until=NOW - timedelta(hours=1),
         )
-        set_price(session, CONTRACT, price, set_by=None)
+        set_price(session, CONTRACT, price, set_by=None, now=NOW)
     before = written(desk)
     answer = sell(desk, "100")
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-price-in-force")

@@ -11,7 +11,7 @@ from desk import Desk, a_desk, refusal
 from factories import a_contract, a_state, a_terminal
 
 from app.database import new_id, transaction
-from app.staff.rules import Role
+from app.roles import Role
 from app.terminal_reports.rules import Batch, EventRow, ReportRow, Unreadable
 from app.terminal_reports.service import record
 

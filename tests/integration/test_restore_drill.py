@@ -26,8 +26,8 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.operations.backup import Backup, kept
 from app.operations.programs import NotPossible
 from app.operations.restore import recovery_settings, restore
+from app.roles import Role
 from app.staff.models import StaffMember
-from app.staff.rules import Role
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "wattgate"
@@ -196,8 +196,8 @@ def restored_purchases(shop: Shop, *, name: str, until: datetime | None = None) 
         os.chown(path, shop.server_uid, -1)
     with EmbeddedPostgres(shop.folder / name, durable=False) as server:
         engine = connect(server.application_url(DATABASE), pool_size=1)
+        eventually(lambda: _recovered(engine))
         with engine.connect() as connection:
-            eventually(lambda: not connection.scalar(text("SELECT pg_is_in_recovery()")))
             found = set(connection.scalars(text("SELECT purchase_no FROM purchases")))
             assert connection.scalar(text("SHOW archive_mode")) == "off"
         took_s = monotonic_s() - started_s
@@ -212,6 +212,11 @@ def restored_purchases(shop: Shop, *, name: str, until: datetime | None = None) 
         )
         assert proof.returncode == 0, proof.stdout + proof.stderr
     return found, took_s
+
+
+def _recovered(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return not connection.scalar(text("SELECT pg_is_in_recovery()"))
 
 
 def test_nothing_in_an_archived_log_is_lost(archiving: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from databases import Database
-from people import PASSWORD, a_person, an_office, bearer
+from people import HIRED_AT, PASSWORD, a_person, an_office, bearer
 from running import running, settings_for
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from app.clock import Clock, monotonic_s, sleep
 from app.database import transaction
 from app.main import create_app
+from app.roles import Role
 from app.settings import Settings
 from app.staff.models import Office
-from app.staff.rules import Role
 from app.staff.service import OfficeCodeTaken, SignInRefused, create_office, sign_in
 
 TOKEN = "/api/v1/auth/token"
@@ -148,7 +148,7 @@ def test_people_are_listed_page_by_page(
 
 def test_an_office_code_names_one_office(database: Database, office: Office) -> None:
     with pytest.raises(OfficeCodeTaken), transaction(database.engine) as session:
-        create_office(session, code=office.code, name_zh="二", name_en="two")
+        create_office(session, code=office.code, name_zh="二", name_en="two", now=HIRED_AT)
 
 
 @pytest.mark.parametrize("change", ["roles = '{king}'", "sign_in_name = 'Li.Na'"])
@@ -161,5 +161,5 @@ def test_the_database_itself_refuses_what_no_person_can_be(database: Database, o
 def _refusal_s(database: Database, *, name: str) -> float:
     started_s = monotonic_s()
     with pytest.raises(SignInRefused), transaction(database.engine) as session:
-        sign_in(session, name=name, password="wrong horse")
+        sign_in(session, name=name, password="wrong horse", now=HIRED_AT)
     return monotonic_s() - started_s

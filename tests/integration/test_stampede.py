@@ -10,7 +10,7 @@ from desk import API, a_desk
 from factories import a_contract, a_terminal
 
 from app.database import new_id, transaction
-from app.staff.rules import Role
+from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
 PROCESSES = 20

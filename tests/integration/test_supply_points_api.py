@@ -16,7 +16,7 @@ from app.customers.service import close_contract
 from app.database import new_id, transaction
 from app.load_control import queries
 from app.load_control.service import reassess
-from app.staff.rules import Role
+from app.roles import Role
 
 
 @pytest.fixture

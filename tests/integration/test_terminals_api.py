@@ -15,7 +15,7 @@ from sqlalchemy import text
 from app.clock import Clock
 from app.database import new_id, transaction
 from app.mqtt.signing import CommandSigner, new_private_key_pem
-from app.staff.rules import Role
+from app.roles import Role
 
 ROUNDS = [
     {"round": 1, "feeds_zh": "空调", "feeds_en": "air conditioning", "importance": 1, "load_w": 120_000},

@@ -14,8 +14,8 @@ from app.cli import command_line
 from app.load_control.reasons import CODES
 from app.main import API, ROUTERS
 from app.orders.rules import Action
+from app.roles import Role
 from app.settings import Settings
-from app.staff.rules import Role
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

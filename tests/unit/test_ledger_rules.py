@@ -73,7 +73,12 @@ def test_every_account_has_its_place_in_the_chart() -> None:
 
 def test_customers_never_owe_on_a_deposit_and_overdraw_energy_only() -> None:
     floors = {kind: chart.floor for kind, chart in CHART.items() if chart.of_customer}
-    assert floors == {AccountKind.DEPOSIT: 0, AccountKind.RECEIVABLE: 0, AccountKind.ALLOWANCE: None}
+    assert floors == {
+        AccountKind.DEPOSIT: 0,
+        AccountKind.RECEIVABLE: 0,
+        AccountKind.ALLOWANCE: None,
+        AccountKind.EMERGENCY: 0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import Conflict, DomainError, Forbidden, NotFound, Refused
 from app.http.problems import render, status_of
-from app.staff.rules import Role
+from app.roles import Role
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.purchases.rules import LARGEST_PURCHASE_FEN, AmountNotSellable, Quote, quote
+from app.purchases.rules import LARGEST_PURCHASE_FEN, AmountNotSellable, Quote, hours_of_supply, quote
 from app.quantities import NANOFEN_PER_FEN, price_nfen_per_wh
 
 AMOUNTS_FEN = st.integers(1, LARGEST_PURCHASE_FEN)
@@ -28,6 +28,7 @@ def test_old_debt_is_paid_first_and_the_rest_buys_energy() -> None:
         debt_paid_fen=120_000,
         kept_before_nfen=0,
         energy_wh=60_024_600,
+        emergency_repaid_wh=0,
         kept_after_nfen=20_000_000,
     )
     assert sold.deposited_fen == 4_880_000
@@ -114,3 +115,40 @@ def test_two_payments_buy_what_one_of_their_sum_buys(
     assert first.energy_wh + second.energy_wh == whole.energy_wh
     assert first.debt_paid_fen + second.debt_paid_fen == whole.debt_paid_fen
     assert second.kept_after_nfen == whole.kept_after_nfen
+
+
+@pytest.mark.parametrize(
+    ("paid_fen", "debt_fen", "share", "debt_paid_fen"),
+    [
+        (5_000_000, 10_000_000, 30, 1_500_000),
+        (5_000_000, 1_000_000, 30, 1_000_000),
+        (1, 100, 30, 0),  # a share of less than a fen waits
+        (5_000_000, 10_000_000, 100, 5_000_000),
+    ],
+)
+def test_an_agreed_share_of_a_payment_pays_old_debt(
+    paid_fen: int, debt_fen: int, share: int, debt_paid_fen: int
+) -> None:
+    sold = quote(
+        paid_fen=paid_fen,
+        debt_fen=debt_fen,
+        kept_nfen=0,
+        yuan_per_kwh=Decimal("0.8130"),
+        debt_share_percent=share,
+    )
+    assert sold.debt_paid_fen == debt_paid_fen
+
+
+@given(AMOUNTS_FEN, st.integers(0, 10**12))
+def test_what_was_lent_is_given_back_first_and_never_more_than_was_bought(paid_fen: int, lent_wh: int) -> None:
+    sold = quote(paid_fen=paid_fen, debt_fen=0, kept_nfen=0, yuan_per_kwh=Decimal("0.8130"), emergency_wh=lent_wh)
+    assert sold.emergency_repaid_wh == min(lent_wh, sold.energy_wh)
+    assert sold.granted_wh + sold.emergency_repaid_wh == sold.energy_wh
+
+
+@pytest.mark.parametrize(
+    ("left_wh", "load_w", "hours"),
+    [(60_000_000, 480_000, 125), (0, 480_000, 0), (-5, 480_000, 0), (1, 0, None), (None, 480_000, None)],
+)
+def test_hours_of_supply(left_wh: int | None, load_w: int, hours: int | None) -> None:
+    assert hours_of_supply(left_wh, load_w=load_w) == hours

@@ -1,24 +1,8 @@
-"""The invariants of both books and of what hangs on them: each one a query that returns the rows that break it."""
+"""Invariants of the two books, of allowances, and of purchases and request keys."""
 
-from dataclasses import dataclass
-from typing import Any
+from app.verification.invariant import Invariant
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
-
-_SHOWN_AT_MOST = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Invariant:
-    """``query`` returns the rows that break it; each column says what is to be known of the row."""
-
-    name: str
-    says: str
-    query: str
-
-
-INVARIANTS = (
+BOOKS = (
     Invariant(
         name="I1 balanced",
         says="the lines of each transaction sum to zero",
@@ -78,20 +62,60 @@ INVARIANTS = (
     ),
     Invariant(
         name="I5 purchases",
-        says="each purchase has its money in the till and its energy in the allowance, to the fen and the Wh",
+        says="each purchase has its money in till and bank and its energy in the allowance, to the fen and the Wh",
         query="""
-            SELECT purchase.purchase_no, purchase.paid_fen, money.amount AS till_fen,
+            SELECT purchase.purchase_no, purchase.paid_fen, money.amount AS taken_fen,
                    purchase.energy_wh, -energy.amount AS granted_wh
               FROM purchases AS purchase
-              LEFT JOIN (SELECT entry.transaction_id, entry.amount FROM ledger_entries AS entry
+              LEFT JOIN (SELECT entry.transaction_id, sum(entry.amount) AS amount FROM ledger_entries AS entry
                            JOIN ledger_accounts AS account ON account.id = entry.account_id
-                          WHERE account.kind = 'till') AS money ON money.transaction_id = purchase.money_transaction_id
+                          WHERE account.kind IN ('till', 'bank') GROUP BY entry.transaction_id) AS money
+                ON money.transaction_id = purchase.money_transaction_id
               LEFT JOIN (SELECT entry.transaction_id, entry.amount FROM ledger_entries AS entry
                            JOIN ledger_accounts AS account ON account.id = entry.account_id
                           WHERE account.kind = 'allowance') AS energy
                 ON energy.transaction_id = purchase.energy_transaction_id
              WHERE money.amount IS DISTINCT FROM purchase.paid_fen
-                OR coalesce(-energy.amount, 0) <> purchase.energy_wh
+                OR coalesce(-energy.amount, 0) <> purchase.energy_wh - purchase.emergency_repaid_wh
+        """,
+    ),
+    Invariant(
+        name="I5 refunds",
+        says="each refund took its energy out of the allowance, and paid its money out of till and bank, or none yet",
+        query="""
+            SELECT refund.id AS refund_id, refund.state, refund.energy_wh, energy.amount AS taken_wh,
+                   refund.deposit_back_fen + refund.debt_reopened_fen AS money_fen, -money.amount AS paid_fen
+              FROM refunds AS refund
+              LEFT JOIN (SELECT entry.transaction_id, entry.amount FROM ledger_entries AS entry
+                           JOIN ledger_accounts AS account ON account.id = entry.account_id
+                          WHERE account.kind = 'allowance') AS energy
+                ON energy.transaction_id = refund.energy_transaction_id
+              LEFT JOIN (SELECT entry.transaction_id, sum(entry.amount) AS amount FROM ledger_entries AS entry
+                           JOIN ledger_accounts AS account ON account.id = entry.account_id
+                          WHERE account.kind IN ('till', 'bank') GROUP BY entry.transaction_id) AS money
+                ON money.transaction_id = refund.money_transaction_id
+             WHERE coalesce(energy.amount, 0) <> refund.energy_wh
+                OR (refund.state = 'paid_out') <> (refund.money_transaction_id IS NOT NULL)
+                OR (refund.state = 'paid_out'
+                    AND coalesce(-money.amount, 0) <> refund.deposit_back_fen + refund.debt_reopened_fen)
+        """,
+    ),
+    Invariant(
+        name="I5 emergency credit",
+        says="what is lent and not given back is what was lent less what purchases gave back",
+        query="""
+            SELECT account.supply_point_id, account.balance AS lent_wh,
+                   coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0) AS expected_wh
+              FROM ledger_accounts AS account
+              LEFT JOIN (SELECT supply_point_id, sum(energy_wh) AS energy_wh FROM emergency_credits GROUP BY 1) AS given
+                ON given.supply_point_id = account.supply_point_id
+              LEFT JOIN (SELECT purchase.supply_point_id, sum(purchase.emergency_repaid_wh) AS energy_wh
+                           FROM purchases AS purchase
+                          WHERE NOT EXISTS (SELECT FROM refunds AS refund WHERE refund.purchase_id = purchase.id
+                                               AND refund.kind = 'reversal' AND refund.state <> 'withdrawn')
+                          GROUP BY 1) AS repaid ON repaid.supply_point_id = account.supply_point_id
+             WHERE account.kind = 'emergency'
+               AND account.balance <> coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0)
         """,
     ),
     Invariant(
@@ -141,14 +165,30 @@ INVARIANTS = (
     ),
     Invariant(
         name="I7 money to energy",
-        says="what each purchase paid in is energy at its price or money kept, to the nano-fen, purchase after purchase",
+        says="money paid in or back is energy at its price or money kept, to the nano-fen, one purchase after the other",
         query="""
-            SELECT purchase_no, kept_before_nfen, kept_after_nfen, expected_before_nfen FROM (
-                SELECT purchase.*, coalesce(lag(kept_after_nfen) OVER (
+            SELECT purchase_no, what, kept_before_nfen, kept_after_nfen, expected_before_nfen FROM (
+                SELECT moved.*, coalesce(lag(kept_after_nfen) OVER (
                            PARTITION BY supply_point_id ORDER BY order_no), 0) AS expected_before_nfen
-                  FROM purchases AS purchase) AS chain
+                  FROM (SELECT supply_point_id, order_no, purchase_no, 'purchase' AS what, kept_before_nfen,
+                               kept_after_nfen, paid_fen - debt_paid_fen AS into_deposit_fen, energy_wh, yuan_per_kwh
+                          FROM purchases
+                        UNION ALL
+                        SELECT refund.supply_point_id, refund.order_no, purchase.purchase_no, refund.kind,
+                               refund.kept_before_nfen, refund.kept_after_nfen, -refund.deposit_back_fen,
+                               -refund.energy_wh - CASE WHEN refund.kind = 'reversal'
+                                                        THEN purchase.emergency_repaid_wh ELSE 0 END,
+                               refund.yuan_per_kwh
+                          FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
+                         WHERE refund.order_no > 0
+                        UNION ALL
+                        SELECT refund.supply_point_id, refund.regrant_order_no, purchase.purchase_no, 'withdrawal',
+                               refund.regrant_kept_before_nfen, refund.regrant_kept_after_nfen,
+                               refund.deposit_back_fen, refund.regranted_wh, refund.yuan_per_kwh
+                          FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
+                         WHERE refund.state = 'withdrawn') AS moved) AS chain
              WHERE kept_before_nfen <> expected_before_nfen
-                OR (paid_fen - debt_paid_fen) * 1000000000::numeric + kept_before_nfen
+                OR into_deposit_fen * 1000000000::numeric + kept_before_nfen
                    <> energy_wh * (yuan_per_kwh * 100000000) + kept_after_nfen
         """,
     ),
@@ -168,61 +208,4 @@ INVARIANTS = (
              GROUP BY reversal.id, entry.account_id HAVING sum(entry.amount) <> 0
         """,
     ),
-    Invariant(
-        name="P1 order numbers",
-        says="order numbers of a terminal rise with its purchases and never pass its counter",
-        query="""
-            SELECT purchase_no, terminal_id, order_no, before_no, last_order_no FROM (
-                SELECT purchase.purchase_no, purchase.terminal_id, purchase.order_no, terminal.last_order_no,
-                       lag(purchase.order_no) OVER (PARTITION BY purchase.terminal_id
-                                                      ORDER BY CAST(substring(purchase.purchase_no FROM 11) AS bigint)) AS before_no
-                  FROM purchases AS purchase JOIN terminals AS terminal ON terminal.id = purchase.terminal_id) AS orders
-             WHERE order_no <= before_no OR order_no > last_order_no
-        """,
-    ),
-    Invariant(
-        name="P2 credits",
-        says="each purchase that bought energy has a credit order that says the same",
-        query="""
-            SELECT purchase.purchase_no, command.id AS command_id, command.args
-              FROM purchases AS purchase LEFT JOIN commands AS command ON command.id = purchase.command_id
-             WHERE purchase.energy_wh > 0
-               AND (command.id IS NULL OR (command.args->>'order_no')::bigint <> purchase.order_no
-                    OR (command.args->>'value_wh')::bigint <> purchase.energy_wh
-                    OR (command.args->>'paid_until_wh')::bigint <> purchase.paid_until_wh)
-        """,
-    ),
-    Invariant(
-        name="P3 terminal agrees",
-        says="no terminal holds an order or a paid-until beyond the books",
-        query="""
-            SELECT live.terminal_id, live.state->>'order_no' AS terminal_order_no, terminal.last_order_no,
-                   live.state->>'paid_until_wh' AS terminal_paid_until_wh, allowance.paid_until_wh
-              FROM terminal_live AS live
-              JOIN terminals AS terminal ON terminal.id = live.terminal_id
-              JOIN allowances AS allowance ON allowance.supply_point_id = terminal.supply_point_id
-             WHERE (live.state->>'order_no')::bigint > terminal.last_order_no
-                OR ((live.state->>'order_no')::bigint = terminal.last_order_no AND terminal.last_order_no > 0
-                    AND (live.state->>'paid_until_wh')::bigint <> allowance.paid_until_wh)
-        """,
-    ),
-    Invariant(
-        name="P4 cuts",
-        says="no trip was executed without a served written notice of its supply point, unless a person ordered it",
-        query="""
-            SELECT command.id AS command_id, command.supply_point_id, command.executed_at
-              FROM commands AS command
-             WHERE command.op = 'trip' AND command.executed_at IS NOT NULL AND command.requested_by IS NULL
-               AND NOT EXISTS (SELECT FROM notices AS notice
-                                WHERE notice.supply_point_id = command.supply_point_id AND notice.kind = 'written'
-                                  AND notice.served_at < command.executed_at
-                                  AND notice.cut_not_before <= command.executed_at)
-        """,
-    ),
 )
-
-
-def find_broken(session: Session, invariant: Invariant) -> list[dict[str, Any]]:
-    """Return up to twenty rows that break the invariant; none means that it holds."""
-    rows = session.execute(text(f"{invariant.query} LIMIT {_SHOWN_AT_MOST}")).mappings()
-    return [dict(row) for row in rows]

@@ -1,0 +1,109 @@
+"""What money comes in as, where in the books it lies, and how a receipt is numbered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.errors import Refused
+from app.ledger.rules import AccountKind, Line
+
+
+class TenderKind(StrEnum):
+    """In what form money changes hands."""
+
+    CASH = "cash"
+    TRANSFER = "transfer"
+    CHEQUE = "cheque"
+    CARD = "card"
+    ONLINE = "online"
+
+
+class ShiftState(StrEnum):
+    """Open: sells. Counted: the cashier has counted and sells no more. Closed: a supervisor has sealed it."""
+
+    OPEN = "open"
+    COUNTED = "counted"
+    CLOSED = "closed"
+
+
+class ReceiptKind(StrEnum):
+    """What a receipt is for."""
+
+    PURCHASE = "purchase"
+    CHEQUE = "cheque"
+    CHEQUE_RETURNED = "cheque_returned"
+    REFUND = "refund"
+    PAYMENT = "payment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tender:
+    """Money in one form: above zero comes in, below zero goes out, in fen; ``reference`` names its slip."""
+
+    kind: TenderKind
+    amount_fen: int
+    reference: str = ""
+
+
+class TendersUnequal(Refused):
+    title = "The tenders do not make the amount"
+
+    def __init__(self, *, tendered_fen: int, amount_fen: int) -> None:
+        super().__init__(
+            f"The tenders make {tendered_fen} fen, and the amount is {amount_fen} fen.",
+            remedy="Give tenders whose sum is the amount.",
+            tendered_fen=tendered_fen,
+            amount_fen=amount_fen,
+        )
+
+
+class TenderUnusable(Refused):
+    title = "A tender cannot be taken"
+
+    def __init__(self, detail: str, *, remedy: str, kind: TenderKind) -> None:
+        super().__init__(detail, remedy=remedy, kind=kind.value)
+
+
+def check_tenders(tenders: Sequence[Tender], *, amount_fen: int) -> None:
+    """Hold the tenders of a payment to its amount: 500.00 yuan are 300.00 in cash and 200.00 by card "4711".
+
+    A cheque is no money before it has cleared, so it does not pay for energy at once.
+
+    Raises:
+        TenderUnusable: a cheque; an amount that is not above zero; no reference where money leaves a slip elsewhere.
+        TendersUnequal: the sum is another.
+    """
+    for tender in tenders:
+        if tender.kind is TenderKind.CHEQUE:
+            raise TenderUnusable(
+                "A cheque is no money before the bank has cleared it.",
+                remedy="Take it in as a cheque; it buys energy when it is cleared.",
+                kind=tender.kind,
+            )
+        if tender.amount_fen <= 0:
+            raise TenderUnusable("A tender is above zero.", remedy="Leave out what was not paid.", kind=tender.kind)
+        if tender.kind is not TenderKind.CASH and not tender.reference.strip():
+            raise TenderUnusable(
+                f"A {tender.kind} needs the number of its slip, or nobody could find it again.",
+                remedy="Give the bank's, the card's or the channel's number as `reference`.",
+                kind=tender.kind,
+            )
+    tendered_fen = sum(tender.amount_fen for tender in tenders)
+    if tendered_fen != amount_fen:
+        raise TendersUnequal(tendered_fen=tendered_fen, amount_fen=amount_fen)
+
+
+def money_lines(tenders: Sequence[Tender]) -> tuple[Line, ...]:
+    """Return where tenders lie in the money book: cash in the till, all else at the bank, one line an account.
+
+    300.00 in cash and 200.00 by card → till +30 000, bank +20 000.
+    """
+    cash_fen = sum(tender.amount_fen for tender in tenders if tender.kind is TenderKind.CASH)
+    bank_fen = sum(tender.amount_fen for tender in tenders if tender.kind is not TenderKind.CASH)
+    lines = (Line(kind=AccountKind.TILL, amount=cash_fen), Line(kind=AccountKind.BANK, amount=bank_fen))
+    return tuple(line for line in lines if line.amount)
+
+
+def receipt_no(till_no: str, number: int) -> str:
+    """Write a receipt's number: the 12th of till ``PD-1`` is ``PD-1-0000012``."""
+    return f"{till_no}-{number:07d}"

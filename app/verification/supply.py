@@ -1,0 +1,57 @@
+"""Invariants between the books and what terminals were told, hold and did."""
+
+from app.verification.invariant import Invariant
+
+SUPPLY = (
+    Invariant(
+        name="P1 order numbers",
+        says="order numbers of a terminal rise with its purchases and never pass its counter",
+        query="""
+            SELECT purchase_no, terminal_id, order_no, before_no, last_order_no FROM (
+                SELECT purchase.purchase_no, purchase.terminal_id, purchase.order_no, terminal.last_order_no,
+                       lag(purchase.order_no) OVER (PARTITION BY purchase.terminal_id
+                                                      ORDER BY CAST(substring(purchase.purchase_no FROM 11) AS bigint)) AS before_no
+                  FROM purchases AS purchase JOIN terminals AS terminal ON terminal.id = purchase.terminal_id) AS orders
+             WHERE order_no <= before_no OR order_no > last_order_no
+        """,
+    ),
+    Invariant(
+        name="P2 credits",
+        says="each purchase that granted energy has a credit order that says the same",
+        query="""
+            SELECT purchase.purchase_no, command.id AS command_id, command.args
+              FROM purchases AS purchase LEFT JOIN commands AS command ON command.id = purchase.command_id
+             WHERE purchase.energy_wh > purchase.emergency_repaid_wh
+               AND (command.id IS NULL OR (command.args->>'order_no')::bigint <> purchase.order_no
+                    OR (command.args->>'value_wh')::bigint <> purchase.energy_wh - purchase.emergency_repaid_wh
+                    OR (command.args->>'paid_until_wh')::bigint <> purchase.paid_until_wh)
+        """,
+    ),
+    Invariant(
+        name="P3 terminal agrees",
+        says="no terminal holds an order or a paid-until beyond the books",
+        query="""
+            SELECT live.terminal_id, live.state->>'order_no' AS terminal_order_no, terminal.last_order_no,
+                   live.state->>'paid_until_wh' AS terminal_paid_until_wh, allowance.paid_until_wh
+              FROM terminal_live AS live
+              JOIN terminals AS terminal ON terminal.id = live.terminal_id
+              JOIN allowances AS allowance ON allowance.supply_point_id = terminal.supply_point_id
+             WHERE (live.state->>'order_no')::bigint > terminal.last_order_no
+                OR ((live.state->>'order_no')::bigint = terminal.last_order_no AND terminal.last_order_no > 0
+                    AND (live.state->>'paid_until_wh')::bigint <> allowance.paid_until_wh)
+        """,
+    ),
+    Invariant(
+        name="P4 cuts",
+        says="no trip was executed without a served written notice of its supply point, unless a person ordered it",
+        query="""
+            SELECT command.id AS command_id, command.supply_point_id, command.executed_at
+              FROM commands AS command
+             WHERE command.op = 'trip' AND command.executed_at IS NOT NULL AND command.requested_by IS NULL
+               AND NOT EXISTS (SELECT FROM notices AS notice
+                                WHERE notice.supply_point_id = command.supply_point_id AND notice.kind = 'written'
+                                  AND notice.served_at < command.executed_at
+                                  AND notice.cut_not_before <= command.executed_at)
+        """,
+    ),
+)

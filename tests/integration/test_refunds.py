@@ -1,0 +1,281 @@
+"""Taking a purchase back: energy first, then the proof, then the money; nothing is lost on either side."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from databases import Database
+from desk import Desk, a_desk, refusal
+from factories import a_contract, a_debt, a_live_terminal, a_state, a_terminal
+from sqlalchemy import text
+
+from app.customers.queries import contract_by_no
+from app.customers.rules import ControlMode
+from app.database import transaction
+from app.load_control.service import reassess
+from app.roles import Role
+from app.verification import INVARIANTS, find_broken
+
+NOW = datetime.now(UTC)
+CONTRACT = "HT-1"
+TERMINAL = "SH-0001"
+
+
+@pytest.fixture
+def desk(database: Database) -> Iterator[Desk]:
+    with transaction(database.engine) as session:
+        contract = a_contract(session, contract_no=CONTRACT, price="0.8130", emergency_limit_wh=5_000_000)
+        a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
+    with a_desk(database) as opened:
+        yield opened
+        assert broken(database) == []
+
+
+def broken(database: Database) -> list[Any]:
+    with transaction(database.engine) as session:
+        return [(one.name, row) for one in INVARIANTS for row in find_broken(session, one)]
+
+
+def sell(desk: Desk, amount_yuan: str, **more: Any) -> dict[str, Any]:
+    body = {"contract_no": CONTRACT, "amount_yuan": amount_yuan, **more}
+    answer = desk.post("/purchases", body, role=Role.CASHIER)
+    assert answer.status_code == 201, answer.text
+    sold: dict[str, Any] = answer.json()
+    return sold
+
+
+def terminal_tells(desk: Desk, *, order_no: int, paid_until_wh: int, supplied_wh: int = 0) -> None:
+    with transaction(desk.database.engine) as session:
+        a_live_terminal(
+            session,
+            terminal_id=TERMINAL,
+            now=datetime.now(UTC),
+            state=a_state(order_no=order_no, paid_until_wh=paid_until_wh),
+            supplied_wh=supplied_wh,
+        )
+
+
+def ask(desk: Desk, purchase_no: str, *, kind: str = "refund", **more: Any) -> Any:
+    body = {"purchase_no": purchase_no, "kind": kind, "reason": "a mistake", **more}
+    return desk.post("/refunds", body, role=Role.CASHIER)
+
+
+def pay(desk: Desk, refund_id: str, **more: Any) -> Any:
+    return desk.post(f"/refunds/{refund_id}/pay-out", more, role=Role.CASHIER)
+
+
+def point(desk: Desk) -> dict[str, Any]:
+    (listed,) = desk.get("/supply-points").json()["items"]
+    shown: dict[str, Any] = desk.get(f"/supply-points/{listed['id']}").json()
+    return shown
+
+
+def test_a_mistaken_purchase_is_undone_with_its_debt_and_its_tenders(desk: Desk) -> None:
+    with transaction(desk.database.engine) as session:
+        a_debt(session, contract=contract_by_no(session, CONTRACT), debt_fen=120_000)
+    sell(desk, "100000.00")
+    before = point(desk)
+    tenders = [
+        {"kind": "cash", "amount_yuan": "30000.00"},
+        {"kind": "card", "amount_yuan": "20000.00", "reference": "4711"},
+    ]
+    sold = sell(desk, "50000.00", tenders=tenders)
+    terminal_tells(desk, order_no=2, paid_until_wh=sold["paid_until_wh"])
+    refund = ask(desk, sold["purchase_no"], kind="reversal").json()
+    assert (refund["state"], refund["money_fen"], refund["taken_back"]) == ("taking_back", 5_000_000, False)
+    assert refund["paid_until_wh"] == before["paid_until_wh"]
+    assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet")
+    terminal_tells(desk, order_no=refund["order_no"], paid_until_wh=refund["paid_until_wh"])
+    paid = pay(desk, refund["id"]).json()
+    assert (paid["state"], paid["taken_back"], paid["receipt_no"] is not None) == ("paid_out", True, True)
+    after = point(desk)
+    assert after["balances"] == before["balances"]
+    with desk.database.engine.connect() as connection:
+        out = connection.execute(
+            text("SELECT kind, amount_fen FROM tenders WHERE amount_fen < 0 ORDER BY amount_fen")
+        ).all()
+    assert [tuple(row) for row in out] == [("cash", -3_000_000), ("card", -2_000_000)]
+
+
+def test_a_debt_that_was_paid_is_owed_again(desk: Desk) -> None:
+    with transaction(desk.database.engine) as session:
+        a_debt(session, contract=contract_by_no(session, CONTRACT), debt_fen=120_000)
+    sold = sell(desk, "1000.00")
+    terminal_tells(desk, order_no=0, paid_until_wh=0)
+    refund = ask(desk, sold["purchase_no"], kind="reversal").json()
+    assert (refund["energy_wh"], refund["taken_back"]) == (0, True)
+    pay(desk, refund["id"])
+    assert point(desk)["balances"]["receivable_fen"] == 120_000
+
+
+def test_unused_energy_is_refunded_in_part_at_its_own_price(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000, supplied_wh=12_000_000)
+    body = {"purchase_no": sold["purchase_no"], "kind": "refund", "energy_wh": 1_000_000, "reason": "winter"}
+    quoted = desk.post("/refunds/quote", body, role=Role.CASHIER).json()
+    assert (quoted["unused_wh"], quoted["money_yuan"]) == (8_000_000, "813.00")
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    assert (refund["energy_wh"], refund["money_fen"], refund["paid_until_wh"]) == (1_000_000, 81_300, 19_000_000)
+    terminal_tells(desk, order_no=refund["order_no"], paid_until_wh=19_000_000, supplied_wh=12_100_000)
+    assert pay(desk, refund["id"], kind="transfer", reference="T-9").json()["state"] == "paid_out"
+
+
+def test_more_than_is_unused_is_refused_with_what_could_be_taken(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000, supplied_wh=12_000_000)
+    refused = ask(desk, sold["purchase_no"], energy_wh=9_000_000)
+    assert refusal(refused) == (409, "refund-refused")
+    assert refused.json()["because"] == "too_little_left"
+    assert 7_000_000 < refused.json()["most_wh"] < 8_000_000
+    assert refusal(ask(desk, sold["purchase_no"], kind="reversal")) == (409, "refund-refused")
+    assert desk.get("/refunds").json()["items"] == []
+
+
+def test_a_terminal_that_is_silent_cannot_be_asked(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    refused = ask(desk, sold["purchase_no"], energy_wh=1_000_000)
+    assert refused.json()["because"] == "report_stale"
+
+
+def test_a_terminal_in_local_mode_keeps_what_keeps_it_from_its_alarm(database: Database) -> None:
+    with transaction(database.engine) as session:
+        contract = a_contract(session, contract_no=CONTRACT, price="0.8130", control_mode=ControlMode.LOCAL)
+        a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
+    with a_desk(database) as desk:
+        sold = sell(desk, "32520.00")
+        terminal_tells(desk, order_no=1, paid_until_wh=40_000_000)
+        refused = ask(desk, sold["purchase_no"], kind="reversal").json()
+        assert refused["because"] == "would_cut"
+        assert refused["most_wh"] < 10_000_000
+
+
+def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    reason = {"reason": "the terminal burnt; meter read on site"}
+    released = desk.post(f"/refunds/{refund['id']}/release", reason, role=Role.APPROVER).json()
+    assert released["released_because"] == reason["reason"]
+    with transaction(desk.database.engine) as session:
+        session.execute(text("UPDATE refunds SET released_by = NULL, asked_by = (SELECT id FROM staff_members "
+                             "WHERE sign_in_name = 'approver.one')"))  # fmt: skip
+    own = desk.post(f"/refunds/{refund['id']}/release", reason, role=Role.APPROVER)
+    assert refusal(own) == (403, "own-refund")
+    assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet")
+
+
+def test_released_money_is_paid_although_the_terminal_is_silent(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    desk.post(f"/refunds/{refund['id']}/release", {"reason": "burnt down"}, role=Role.APPROVER)
+    assert pay(desk, refund["id"]).json()["state"] == "paid_out"
+
+
+def test_withdrawn_money_buys_its_energy_again(desk: Desk) -> None:
+    sold = sell(desk, "16260.37")
+    terminal_tells(desk, order_no=1, paid_until_wh=sold["paid_until_wh"])
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_234_567).json()
+    sell(desk, "0.13")
+    again = desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER).json()
+    # Three Wh less: the fraction of a fen that the refund had kept has bought with the 0.13 yuan meanwhile.
+    assert (again["state"], again["regranted_wh"]) == ("withdrawn", 1_234_564)
+    assert refusal(pay(desk, refund["id"])) == (409, "refund-over")
+    assert ask(desk, sold["purchase_no"], energy_wh=1_000).status_code == 201
+
+
+def test_one_refund_is_paid_once_and_the_same_key_gives_the_same_bytes(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    terminal_tells(desk, order_no=refund["order_no"], paid_until_wh=19_000_000)
+    path = f"/refunds/{refund['id']}/pay-out"
+    first, second = (desk.post(path, {}, role=Role.CASHIER, key="k") for _ in range(2))
+    assert first.content == second.content
+    assert refusal(desk.post(path, {}, role=Role.CASHIER)) == (409, "refund-over")
+    assert refusal(ask(desk, sold["purchase_no"], energy_wh=1)) == (409, "refund-refused")
+
+
+def test_a_purchase_while_energy_is_taken_back_says_the_whole_truth_as_a_refresh(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    ask(desk, sold["purchase_no"], energy_wh=10_000_000)
+    later = sell(desk, "813.00")
+    assert later["paid_until_wh"] == 11_000_000
+    with desk.database.engine.connect() as connection:
+        args = connection.scalar(text("SELECT args FROM commands WHERE op = 'credit' ORDER BY version DESC LIMIT 1"))
+    assert (args["mode"], args["paid_until_wh"]) == ("refresh", 11_000_000)
+
+
+def test_emergency_credit_is_lent_within_its_limit_and_given_back_by_the_next_purchase(desk: Desk) -> None:
+    sell(desk, "813.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=1_000_000, supplied_wh=900_000)
+    (listed,) = desk.get("/supply-points").json()["items"]
+    path = f"/supply-points/{listed['id']}/emergency-credits"
+    body = {"energy_wh": 5_000_000, "asked_by": "王强", "reason": "the bank is closed"}
+    lent = desk.post(path, body, role=Role.OPERATOR)
+    assert (lent.status_code, lent.json()["paid_until_wh"]) == (201, 6_000_000)
+    more = desk.post(path, {**body, "energy_wh": 1}, role=Role.OPERATOR)
+    assert (refusal(more), more.json()["because"]) == ((409, "emergency-credit-refused"), "above_the_limit")
+    assert desk.get(path).json()["items"] == [lent.json()]
+    first = sell(desk, "813.00")
+    assert (first["energy_wh"], first["emergency_repaid_wh"], first["command_id"]) == (1_000_000, 1_000_000, None)
+    second = sell(desk, "8130.00")
+    assert (second["emergency_repaid_wh"], second["paid_until_wh"]) == (4_000_000, 12_000_000)
+    assert point(desk)["balances"].get("emergency_wh", 0) == 0
+
+
+def test_a_purchase_that_gave_back_what_was_lent_can_be_undone(desk: Desk) -> None:
+    sell(desk, "813.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=1_000_000, supplied_wh=900_000)
+    (listed,) = desk.get("/supply-points").json()["items"]
+    body = {"energy_wh": 2_000_000, "asked_by": "王强", "reason": "the bank is closed"}
+    lent = desk.post(f"/supply-points/{listed['id']}/emergency-credits", body, role=Role.OPERATOR).json()
+    sold = sell(desk, "8130.00")
+    terminal_tells(desk, order_no=3, paid_until_wh=sold["paid_until_wh"], supplied_wh=1_000_000)
+    refund = ask(desk, sold["purchase_no"], kind="reversal").json()
+    assert (refund["energy_wh"], refund["paid_until_wh"]) == (8_000_000, lent["paid_until_wh"])
+    assert broken(desk.database) == []
+    again = desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER).json()
+    assert (again["state"], again["regranted_wh"]) == ("withdrawn", 10_000_000)
+
+
+def test_an_overdraft_lets_supply_go_on_below_the_trip_threshold(database: Database) -> None:
+    with transaction(database.engine) as session:
+        contract = a_contract(session, contract_no=CONTRACT, overdraft_wh=3_000_000)
+        a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
+    with a_desk(database) as desk:
+        sell(desk, "800.00")
+        with desk.database.engine.connect() as connection:
+            args = connection.scalar(text("SELECT args FROM commands WHERE op = 'credit'"))
+    assert args["trip_wh"] == -3_000_000
+
+
+def test_a_share_of_each_purchase_pays_old_debt_where_that_was_agreed(database: Database) -> None:
+    with transaction(database.engine) as session:
+        contract = a_contract(session, contract_no=CONTRACT, debt_share_percent=30)
+        a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
+        a_debt(session, contract=contract, debt_fen=10_000_000)
+    with a_desk(database) as desk:
+        sold = sell(desk, "50000.00")
+        assert (sold["debt_paid_fen"], Decimal(sold["energy_kwh"])) == (1_500_000, Decimal(43_750))
+    assert broken(database) == []
+
+
+def test_a_refund_that_the_terminal_refused_is_sent_again_as_a_refresh(desk: Desk) -> None:
+    sold = sell(desk, "162600.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=200_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    with transaction(desk.database.engine) as session:
+        session.execute(
+            text("UPDATE commands SET state = 'refused', ended_at = :at WHERE id = :id"),
+            {"at": datetime.now(UTC) - timedelta(minutes=5), "id": refund["command_id"]},
+        )
+    with transaction(desk.database.engine) as session:
+        point_id = contract_by_no(session, CONTRACT).supply_point_id
+        reassess(session, [point_id], trigger="test", pace=desk.pace, now=datetime.now(UTC))
+        latest = session.execute(text("SELECT args, state FROM commands ORDER BY version DESC LIMIT 1")).one()
+    assert (latest.state, latest.args["mode"], latest.args["paid_until_wh"]) == ("waiting", "refresh", 199_000_000)
+    assert latest.args["order_no"] > refund["order_no"]
