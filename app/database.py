@@ -11,6 +11,7 @@ from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
 import psycopg
+from prometheus_client import Gauge
 from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     BigInteger,
@@ -26,12 +27,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.pool import QueuePool
 from uuid_utils.compat import uuid7
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 APPLICATION_ROLE = "wattgate_app"
+
+_CONNECTIONS = Gauge("wattgate_database_connections", "Database connections that this process may have open")
+_CONNECTIONS_IN_USE = Gauge("wattgate_database_connections_in_use", "Of these, how many are working now")
 
 _RETRIED_SQLSTATES = {"40001", "40P01"}
 _ATTEMPTS = 3
@@ -96,6 +101,19 @@ def one_of(column: str, choices: type[StrEnum]) -> str:
 def new_id() -> UUID:
     """Return a fresh UUIDv7; its order is the order of creation."""
     return uuid7()
+
+
+def first_id_of(moment: datetime) -> UUID:
+    """Return the lowest UUIDv7 of a moment of machine time, to find by their ids what was created from then on."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def watch_pool(engine: Engine) -> None:
+    """Show in this process's figures how many of the engine's connections are in use."""
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        _CONNECTIONS_IN_USE.set_function(pool.checkedout)
+        _CONNECTIONS.set(pool.size())
 
 
 def connect(url: str, *, pool_size: int) -> Engine:

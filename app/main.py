@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio.to_thread
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from sqlalchemy import Engine, Row
@@ -35,19 +37,23 @@ from app.access import queries as access_queries
 from app.access import service as access
 from app.access.rules import CLIENT_ROLES
 from app.clock import Clock
-from app.database import connect, transaction
+from app.database import connect, transaction, watch_pool
 from app.http.documentation import serve_documentation
 from app.http.health import RequestMetrics, route_templates
 from app.http.limits import BodyLimit, Door, SecurityHeaders
 from app.http.policies import Person
 from app.http.problems import UnhandledErrors, handle_problems
 from app.http.rates import Rates
+from app.http.request_ids import RequestIds
 from app.http.rights import refuse_unprotected, rights_document, rights_of
 from app.http.server import BoundedHttp
 from app.http.standing import LiveKey, Reading, WatchedStanding
+from app.logs import log_as_json
 from app.migrations import head
 from app.roles import Role
 from app.settings import Settings
+
+log = structlog.get_logger()
 
 API = "/api/v1"
 
@@ -69,6 +75,8 @@ ROUTERS = [
 ]
 
 _GRACE_S = 10
+#: A busy machine needs longer than the server's own five seconds to start a process, and would begin again for ever.
+_CHILD_STARTS_WITHIN_S = 60
 _ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
 
 _DESCRIPTION = """
@@ -119,6 +127,7 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan,
         middleware=[
+            Middleware(RequestIds),
             Middleware(SecurityHeaders, https_only=settings.https_only),
             Middleware(RequestMetrics),
             Middleware(UnhandledErrors),
@@ -136,6 +145,7 @@ def create_app(settings: Settings, *, engine: Engine | None = None) -> FastAPI:
     # A connection of its own: were it to wait for one, a busy hour would look like a lost database.
     service.state.standing_engine = connect(settings.database_url.get_secret_value(), pool_size=1)
     service.state.standing = _standing(service.state.standing_engine)
+    watch_pool(service.state.engine)
     service.state.migration_head = head()
     add_routes(service)
     handle_problems(service)
@@ -166,6 +176,8 @@ def document_of_rights() -> str:
 
 def serve(settings: Settings) -> None:
     """Run the HTTP process until it is told to end; requests under way are finished first."""
+    # The server raises the signal again once it has stopped in order; an ordered stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     if settings.http_workers == 1:
         application: FastAPI | str = create_app(settings)
     else:
@@ -177,16 +189,20 @@ def serve(settings: Settings) -> None:
         workers=settings.http_workers,
         host=settings.http_host,
         port=settings.http_port,
+        log_config=None,  # as app.logs has it
         access_log=False,  # /metrics counts requests; the audit record says who did what
         server_header=False,
         http=BoundedHttp,
         ws="none",
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=_GRACE_S,
+        timeout_worker_healthcheck=_CHILD_STARTS_WITHIN_S,
     )
+    log.info("the service has stopped")
 
 
 def application_of_this_process() -> FastAPI:
+    log_as_json()
     return create_app(Settings())
 
 

@@ -11,19 +11,39 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.clock import Clock
 
 
-class Settings(BaseSettings):
-    """What a process is told at its start. Passed in, never imported as a global."""
+class OwnerSettings(BaseSettings):
+    """What works as the owner role needs, and no more: it runs where no other secret lies."""
 
     model_config = SettingsConfigDict(env_prefix="WATTGATE_", frozen=True, extra="ignore")
+
+    migration_url: SecretStr | None = Field(
+        default=None,
+        description="the same database as the owner role; needed by `wattgate migrate` and `wattgate retention` only",
+    )
+
+
+class BackupSettings(BaseSettings):
+    """What `wattgate backup` needs, and no more."""
+
+    model_config = SettingsConfigDict(env_prefix="WATTGATE_", frozen=True, extra="ignore")
+
+    backup_url: SecretStr | None = Field(
+        default=None,
+        description="the server as a role with REPLICATION, in libpq's form; needed by `wattgate backup` only",
+    )
+    postgres_bin: Path | None = Field(
+        default=None, description="folder of PostgreSQL's own programs; without it they are looked for"
+    )
+
+
+class Settings(OwnerSettings, BackupSettings):
+    """What a process is told at its start. Passed in, never imported as a global."""
 
     environment: Literal["production", "demo", "test"] = Field(
         default="production", description="production refuses a fast clock and embedded parts"
     )
     database_url: SecretStr = Field(
         description="PostgreSQL 15 or later, as the application role: postgresql+psycopg://user:password@host/name"
-    )
-    migration_url: SecretStr | None = Field(
-        default=None, description="the same database as the owner role; needed by `wattgate migrate` only"
     )
     database_pool_size: int = Field(default=20, ge=1, le=200, description="connections a process keeps open")
     token_secret: SecretStr = Field(
@@ -52,6 +72,12 @@ class Settings(BaseSettings):
     http_workers: int = Field(default=1, ge=1, le=64, description="HTTP processes on that port")
     worker_metrics_port: int = Field(
         default=9101, ge=0, le=65535, description="port of the worker's own /metrics; 0 turns it off"
+    )
+    verify_metrics_port: int = Field(
+        default=9102, ge=0, le=65535, description="port of the /metrics of `wattgate verify --watch`; 0 turns it off"
+    )
+    startup_wait_s: int = Field(
+        default=60, ge=0, description="how long service and worker wait at their start for database and broker"
     )
     max_body_bytes: int = Field(default=256 * 1024, ge=1024, description="largest HTTP request body taken")
     max_head_bytes: int = Field(

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import structlog
 from prometheus_client import Gauge, start_http_server
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,8 @@ from app.audit import queries as audit_queries
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command
-from app.database import connect, in_transaction
+from app.commands.sweep import CommandFigures
+from app.database import connect, in_transaction, watch_pool
 from app.load_control import service as load_control
 from app.load_control import sweep as load_control_sweep
 from app.load_control.service import Pace
@@ -32,11 +33,14 @@ log = structlog.get_logger()
 
 CONNECTED = Gauge("wattgate_broker_connected", "1 while the worker is connected to the broker")
 
+ARCHIVE_FAILING = Gauge("wattgate_log_archive_failing", "1 while PostgreSQL cannot put its logs into the archive")
+
 _DISPATCH_EVERY_S = 0.05
 _SWEEP_EVERY_S = 0.2
 _SILENCE_EVERY_S = 10.0
+_FIGURES_EVERY_S = 15.0
 _DAY_S = 24 * 3600
-_POOL = 6
+_POOL = 7
 _DATABASE_AGAIN_S = 0.5
 
 
@@ -70,6 +74,8 @@ class Worker:
             reasons_against=self._reasons_against,
             look_again=load_control.look_again,
         )
+        self._command_figures = CommandFigures(self._engine, clock=self._clock)
+        watch_pool(self._engine)
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(name, work, every_s), name=name, daemon=True)
@@ -77,6 +83,7 @@ class Worker:
                 ("dispatch", self._dispatch, _DISPATCH_EVERY_S),
                 ("sweep", self._sweep, _SWEEP_EVERY_S),
                 ("silence", self._note_silence, _SILENCE_EVERY_S),
+                ("figures", self._measure, _FIGURES_EVERY_S),
                 ("daily", self._daily, max(_DAY_S / settings.clock_factor, 1.0)),
             )
         ]
@@ -124,6 +131,11 @@ class Worker:
         if self._link.connected:
             terminal_reports_sweep.note_silence(self._engine, clock=self._clock)
 
+    def _measure(self) -> None:
+        self._command_figures.measure()
+        terminal_reports_sweep.measure_spools(self._engine)
+        ARCHIVE_FAILING.set(in_transaction(self._engine, _archive_is_failing))
+
     def _daily(self) -> None:
         now = self._clock.now()
         terminal_reports_sweep.make_partitions(self._engine, now=now)
@@ -146,6 +158,13 @@ class Worker:
                 log.exception("a turn failed; the next one follows", work=name)
                 self._stopping.wait(0.5)
             self._stopping.wait(max(every_s - (monotonic_s() - started_s), 0.005))
+
+
+def _archive_is_failing(session: Session) -> bool:
+    found = session.scalar(
+        text("SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver")
+    )
+    return bool(found)
 
 
 def run(settings: Settings) -> None:

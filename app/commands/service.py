@@ -115,6 +115,7 @@ class Changed(NamedTuple):
     supply_point_id: UUID
     op: Op
     state: CommandState
+    terminal_id: str
 
 
 def issue(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> Command:
@@ -335,7 +336,8 @@ def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -
 
 
 def _changed(command: Command) -> Changed:
-    return Changed(command.id, command.supply_point_id, Op(command.op), CommandState(command.state))
+    state = CommandState(command.state)
+    return Changed(command.id, command.supply_point_id, Op(command.op), state, command.terminal_id)
 
 
 def _note_step(

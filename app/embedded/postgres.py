@@ -5,7 +5,7 @@ import os
 import signal
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -41,10 +41,12 @@ class EmbeddedPostgres:
     Args:
         folder: where data and log live; created when missing.
         durable: False trades the survival of a power cut for speed, which is right for tests only.
+        more: settings of the server besides ours, such as an archive of its logs.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, more: Mapping[str, str] | None = None) -> None:
         self._data = folder.resolve() / "data"
+        self._more = dict(more or {})
         self._durable = durable
         self._server: Any = None
         self._sockets: str | None = None
@@ -134,6 +136,10 @@ class EmbeddedPostgres:
         """Return the SQLAlchemy URL for work; the role exists once the migrations have run."""
         return self._url(APPLICATION_ROLE, database=database)
 
+    def backup_url(self) -> str:
+        """Return how the superuser reaches the server, in libpq's form: for a backup, never for work."""
+        return f"host={self._socket_folder()} user={_SUPERUSER}"
+
     def create_database(self, name: str, *, template: str | None = None) -> None:
         """Create an empty database, or a copy of one that nobody is connected to."""
         # A copy of files costs far less than one through the log, where its checkpoint need not reach the disk.
@@ -187,8 +193,8 @@ class EmbeddedPostgres:
         text = main.read_text(encoding="utf-8")
         if include not in text:
             main.write_text(f"{text}\n{include}\n", encoding="utf-8")
-        ours = _DURABLE if self._durable else _FORGETFUL
-        lines = "".join(f"{name} = '{value}'\n" for name, value in ours.items())
+        ours = (_DURABLE if self._durable else _FORGETFUL) | self._more
+        lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in ours.items())
         (self._data / _OUR_CONFIGURATION).write_text(lines, encoding="utf-8")
         (self._data / _OUR_CONFIGURATION).chmod(0o644)
 
@@ -220,6 +226,10 @@ class EmbeddedPostgres:
     def _as_superuser(self, statement: sql.Composed) -> None:
         with self._superuser() as connection:
             connection.execute(statement)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _server_in(data: Path, *, runtime: Path) -> Any:

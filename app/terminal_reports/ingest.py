@@ -36,7 +36,12 @@ SETTLED = Counter(
 )
 DROPPED = Counter("wattgate_messages_dropped_total", "Messages not taken because the queue was full")
 BATCH_SECONDS = Histogram("wattgate_batch_seconds", "Time to record a batch")
+BATCH_MESSAGES = Histogram(
+    "wattgate_batch_messages", "Messages recorded together", buckets=(1, 3, 10, 30, 100, 300, 600, 1000)
+)
 WAITING = Gauge("wattgate_ingest_queue", "Messages that wait to be recorded")
+LAG = Gauge("wattgate_ingest_lag_seconds", "Age of the oldest message that is not recorded yet; 0 when there is none")
+OWED = Gauge("wattgate_receipts_owed", "Terminals whose receipt is due and not sent yet")
 
 _BATCH_MESSAGES = 1000
 _BATCH_S = 0.05
@@ -72,6 +77,9 @@ class Ingest:
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._owed: dict[tuple[str, UUID], _Owed] = {}
         self._last_receipt_s: dict[str, float] = {}
+        self._recording = False
+        LAG.set_function(self._lag_s)
+        OWED.set_function(lambda: len(self._owed))
 
     def start(self) -> None:
         self._thread.start()
@@ -94,6 +102,7 @@ class Ingest:
     def _run(self) -> None:
         while not (self._stopping.is_set() and self._frames.empty()):
             frames = self._gather()
+            self._recording = bool(frames)
             WAITING.set(self._frames.qsize())
             try:
                 if frames:
@@ -102,6 +111,10 @@ class Ingest:
             except Exception:
                 # The thread must outlive whatever this was: without receipts the terminals send it all again.
                 log.exception("a batch was given up", messages=len(frames))
+            self._recording = False
+
+    def _lag_s(self) -> float:
+        return monotonic_s() - self._oldest_s if self._recording else 0.0
 
     def _gather(self) -> list[Frame]:
         try:
@@ -132,6 +145,7 @@ class Ingest:
             return
         if recorded is not None:
             COMMITTED.inc(len(frames))
+            BATCH_MESSAGES.observe(len(frames))
             settle(recorded.outcomes, batch.unreadable)
             self._answer(recorded)
 
@@ -173,6 +187,10 @@ class Ingest:
         return True
 
     def _answer(self, recorded: Recorded) -> None:
+        for one in recorded.changed:
+            log.info(
+                "command changed", command_id=one.command_id, terminal_id=one.terminal_id, op=one.op, state=one.state
+            )
         for terminal_id, challenge in recorded.challenges.items():
             sent = messages.ClockChallenge(at=self._pace.clock.now(), challenge=challenge)
             self._tell(terminal_id, "clock", messages.encode(sent))

@@ -38,10 +38,12 @@ _ADD_REPORTS = text("""
         AS told (terminal_id, spool_id, seq, at, backfilled, supplied_wh, active_power_w, payload)
       LEFT JOIN terminal_spools AS spool ON spool.terminal_id = told.terminal_id AND spool.spool_id = told.spool_id
      -- The primary key holds `at`, as partitions want it; a number is stored once whatever time it comes with. A
-     -- number can be taken without a report of that number, by an event or by a birth that gave it up for lost.
+     -- number can be taken without a report of that number, by an event or by a birth that gave it up for lost. What
+     -- was let go with its month and comes again is not new.
      WHERE (spool.stored @> told.seq) IS NOT TRUE
-        OR NOT EXISTS (SELECT FROM terminal_reports AS kept WHERE kept.terminal_id = told.terminal_id
-                          AND kept.spool_id = told.spool_id AND kept.seq = told.seq)
+        OR (NOT EXISTS (SELECT FROM terminal_reports AS kept WHERE kept.terminal_id = told.terminal_id
+                           AND kept.spool_id = told.spool_id AND kept.seq = told.seq)
+            AND told.at >= coalesce((SELECT max(before) FROM reports_let_go), '-infinity'))
     ON CONFLICT DO NOTHING
     RETURNING backfilled)
     SELECT count(*) FILTER (WHERE NOT backfilled) AS report, count(*) FILTER (WHERE backfilled) AS backfill FROM added
@@ -110,6 +112,7 @@ class Recorded:
 
     receipts: list[Receipt]
     challenges: dict[str, str]
+    changed: list[commands.Changed]
     outcomes: Tally[tuple[str, str]]
 
 
@@ -130,11 +133,13 @@ def record(
     _note_presence(session, known, seen, challenges, now=now)
     added = {**_add_reports(session, known.reports, now=now), "event": _add_events(session, known.events, now=now)}
     receipts = _keep_spools(session, known, now=now)
-    stray = _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now)
+    stray, changed = _follow_up(
+        session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now
+    )
     added["ack"] = len(known.answers) - stray
     outcomes = tallied(heard=Tally(one.kind for one in known.heard), added=added, stray=stray)
     outcomes.update((one.kind, "quarantined") for one in strange)
-    return Recorded(receipts=receipts, challenges=challenges, outcomes=outcomes)
+    return Recorded(receipts=receipts, challenges=challenges, outcomes=outcomes, changed=changed)
 
 
 def quarantine(session: Session, unreadable: Iterable[Unreadable], *, now: datetime) -> None:
@@ -260,10 +265,10 @@ def _follow_up(
     pace: Pace,
     now: datetime,
     heard_at: datetime,
-) -> int:
+) -> tuple[int, list[commands.Changed]]:
     """Apply answers and evidence, then decide anew where something changed. Locks supply points before commands.
 
-    Returns how many answers fit no command.
+    Returns how many answers fit no command, and the commands whose state changed.
     """
     crossed = load_control_queries.crossed(session, {row.terminal_id for row in batch.reports})
     answered = {answer.terminal_id for answer in batch.answers}
@@ -273,7 +278,7 @@ def _follow_up(
         load_control.look_again(session, _points_of(session, births), now)
     concerned = crossed + list(waiting.values()) + _points_of(session, answered - set(waiting))
     if not concerned:
-        return 0
+        return 0, []
     customers.lock_supply_points(session, concerned)
     if births:
         commands.retry_at_birth(session, births, now=now)
@@ -294,7 +299,7 @@ def _follow_up(
     load_control.reassess(session, again[:_DECIDED_AT_ONCE], trigger="report", pace=pace, now=now)
     if again[_DECIDED_AT_ONCE:]:
         load_control.look_again(session, again[_DECIDED_AT_ONCE:], now)
-    return len(stray)
+    return len(stray), changed
 
 
 def _may_change_the_stage(changed: commands.Changed) -> bool:

@@ -455,6 +455,32 @@ def test_a_worker_killed_between_publishing_and_the_answer_doubles_nothing(site:
         assert session.scalar(text("SELECT paid_until_wh FROM allowances")) == 100_000_000
 
 
+def somebody_waits(engine: Engine) -> bool:
+    waiting = (
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        return bool(connection.scalar(text(waiting)))
+
+
+def test_a_worker_that_is_told_to_end_records_what_it_has_received(site: Site, tmp_path: Path) -> None:
+    with a_worker_process(site, tmp_path) as process:
+        eventually(lambda: site.device.birth() or sleep(0.2) or site.device.of("clock"))
+        site.device.receipted(site.device.report())
+        with transaction(site.engine) as session:
+            session.execute(text("SELECT terminal_id FROM terminal_live FOR UPDATE"))
+            under_way = site.device.report()
+            eventually(lambda: somebody_waits(site.engine))
+            process.signal(signal.SIGTERM)
+            sleep(0.3)
+            assert not process.ended
+        eventually(lambda: process.ended)
+        assert process.exit_code == 0
+    assert sorted(one.seq for one in site.rows(TerminalReport)) == [1, under_way]
+    last = json.loads((tmp_path / "worker.log").read_text().splitlines()[-1])
+    assert last["event"] == "the worker has stopped"
+
+
 SETTLED = re.compile(r'^wattgate_messages_settled_total{kind="(\w+)",outcome="(\w+)"} (\d+)', re.MULTILINE)
 
 

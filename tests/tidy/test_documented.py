@@ -8,7 +8,8 @@ import typer.main
 from prometheus_client import REGISTRY
 from pydantic.fields import FieldInfo
 
-import app.worker  # noqa: F401 - its metrics register when it is imported
+import app.operations.watching
+import app.worker  # noqa: F401 - metrics register when their module is imported
 from app.cli import command_line
 from app.imports.columns import LAYOUTS
 from app.imports.facts import Kind
