@@ -2,6 +2,7 @@
 
 import tempfile
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from app.clock import monotonic_s
 from app.database import transaction
 from app.demo.clients import Clerk, Failed, Json, wait_for
-from app.demo.people_and_places import STORY_CUSTOMERS
+from app.demo.people_and_places import STORY_CUSTOMERS, DemoCustomer
 from app.demo.utility import NotReady, Utility, Wanted
 from app.verification import INVARIANTS, find_broken
 
@@ -55,8 +56,9 @@ class Storyteller:
         self._open()
         self._chapter("Remote mode: the service decides")
         point_id = self._point_of(_REMOTE.terminal_id)
-        self._buy(_REMOTE.contract_no, "50000.00", key="story-1", terminal_id=_REMOTE.terminal_id)
-        self._buy_again_changes_nothing()
+        first = self._with_what_was_used(50_000, _REMOTE)
+        self._buy(_REMOTE.contract_no, first, key="story-1", terminal_id=_REMOTE.terminal_id)
+        self._buy_again_changes_nothing(first)
         self._commission_local_control()
         self._run_out(point_id)
         self._trip_round_by_round(point_id)
@@ -93,8 +95,14 @@ class Storyteller:
         self._say("credit verified", f"{facts}; the terminal itself shows {_kwh(held['remaining_wh'])} kWh left")
         return sold
 
-    def _buy_again_changes_nothing(self) -> None:
-        body = {"contract_no": _REMOTE.contract_no, "amount_yuan": "50000.00"}
+    def _with_what_was_used(self, amount_yuan: int, customer: DemoCustomer) -> str:
+        """Add the price of what ran through the terminal before the first purchase, which a slow machine makes more."""
+        held = self._cashier.get(f"/terminals/{customer.terminal_id}")["state"]
+        used_kwh = max(-held["remaining_wh"], 0) // 1000
+        return f"{amount_yuan + used_kwh * Decimal(customer.price):.2f}"
+
+    def _buy_again_changes_nothing(self, amount_yuan: str) -> None:
+        body = {"contract_no": _REMOTE.contract_no, "amount_yuan": amount_yuan}
         first = self._cashier.post("/purchases", body, key="story-1")
         second = self._cashier.post("/purchases", body, key="story-1")
         purchases = self._cashier.items("/purchases", contract_no=_REMOTE.contract_no)
@@ -104,7 +112,8 @@ class Storyteller:
 
     def _commission_local_control(self) -> None:
         """Sell to the local customer early, so that its energy runs out just after the first chapter."""
-        self._buy(_LOCAL.contract_no, "92000.00", key="story-local-1", terminal_id=_LOCAL.terminal_id)
+        amount_yuan = self._with_what_was_used(92_000, _LOCAL)
+        self._buy(_LOCAL.contract_no, amount_yuan, key="story-local-1", terminal_id=_LOCAL.terminal_id)
         order = {
             "action": "enable_control",
             "supply_point_id": self._point_of(_LOCAL.terminal_id),

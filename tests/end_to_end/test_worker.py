@@ -421,7 +421,7 @@ def test_a_worker_waits_for_a_database_that_is_away_at_its_start(
 ) -> None:
     late = site.settings.model_copy(update={"database_url": SecretStr(postgres.application_url("late"))})
     with a_worker_process(replace(site, settings=late), tmp_path) as started:
-        eventually(lambda: "the database is away" in started.log_tail())
+        eventually(lambda: "waiting for" in started.log_tail())
         postgres.create_database("late", template=template_database)
         eventually(lambda: "the worker runs" in started.log_tail())
         assert not started.ended

@@ -41,6 +41,8 @@ KNOWN = 0.7
 SPECIAL: list[dict[str, Any]] = [
     # `GET /purchases/quote` reads the receipt of a purchase of that number, and says that this is no such number.
     {"include-name": "POST /api/v1/purchases/quote", "checks": {"unsupported_method": {"enabled": False}}},
+    # `GET /refunds/quote` reads the refund of that id, and says that this is no id.
+    {"include-name": "POST /api/v1/refunds/quote", "checks": {"unsupported_method": {"enabled": False}}},
 ]
 
 
