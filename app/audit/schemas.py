@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app.audit.queries import Found, Head, Wanted
+from app.http.moments import Moment
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^\x00]+$")]
 
@@ -21,8 +22,8 @@ class RecordSearch(BaseModel):
     subject_kind: Word | None = Field(default=None, examples=["contract"])
     subject: Word | None = Field(default=None, examples=["HT-2026-0001"])
     q: Word | None = Field(default=None, description="part of what was recorded")
-    since: AwareDatetime | None = Field(default=None, examples=["2026-03-01T00:00:00Z"])
-    until: AwareDatetime | None = Field(default=None, examples=["2026-04-01T00:00:00Z"])
+    since: Moment | None = Field(default=None, examples=["2026-03-01T00:00:00Z"])
+    until: Moment | None = Field(default=None, examples=["2026-04-01T00:00:00Z"])
 
     def wanted(self) -> Wanted:
         return Wanted(**self.model_dump(exclude={"q"}), containing=self.q)

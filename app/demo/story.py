@@ -96,7 +96,7 @@ class Storyteller:
         return sold
 
     def _with_what_was_used(self, amount_yuan: int, customer: DemoCustomer) -> str:
-        """Add the price of what ran through the terminal before the first purchase, which a slow machine makes more."""
+        """Add the price of what ran through before the first purchase: on a slow machine that is more."""
         held = self._cashier.get(f"/terminals/{customer.terminal_id}")["state"]
         used_kwh = max(-held["remaining_wh"], 0) // 1000
         return f"{amount_yuan + used_kwh * Decimal(customer.price):.2f}"
