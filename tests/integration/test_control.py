@@ -358,7 +358,7 @@ def test_the_check_at_the_last_moment_follows_what_has_happened_since(factory: F
     factory.at(TRIP_H + 2)
     assert factory.against(trip) == []
     with transaction(factory.database.engine) as session:
-        presence.note_deaths(session, {TERMINAL: "0" * 32}, now=factory.now)
+        presence.note_deaths(session, {(TERMINAL, "0" * 32)}, now=factory.now)
     assert factory.against(trip) == ["unreachable"]
     factory.at(TRIP_H + 2)
     factory.buy()
