@@ -2,6 +2,7 @@
 
 import app.allowances.models
 import app.audit.models
+import app.cheques.models
 import app.commands.models
 import app.customers.models
 import app.emergency.models

@@ -32,7 +32,7 @@ _A_REFUND_OF_NOTHING = """
            now() FROM purchases LIMIT 1
 """
 _A_CLOSE_WITHOUT_A_COUNT = """
-    UPDATE shifts SET state = 'closed', closed_at = now(), seal = ''
+    UPDATE shifts SET state = 'closed', closed_at = now(), seal = '', sealed = '', totals = '{}'
 """
 
 #: What somebody with all rights might do, and the invariant that names the row.

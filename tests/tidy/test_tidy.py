@@ -19,8 +19,8 @@ VOCABULARY = {
     "ingest", "dispatch", "sweep", "heads", "books",
 }  # fmt: skip
 FEATURES = (
-    "allowances", "audit", "commands", "customers", "emergency", "ledger", "load_control", "notices", "orders",
-    "purchases", "refunds", "shifts", "staff", "terminal_reports", "terminals",
+    "allowances", "audit", "cheques", "commands", "customers", "emergency", "ledger", "load_control", "notices",
+    "orders", "purchases", "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 

@@ -1,0 +1,105 @@
+"""Puts a paper on a page: one template for browser and printer; PDF where the machine has what it needs."""
+
+import logging
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from app.http.refusals import HttpRefusal
+from app.papers.paper import Format, Paper
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_environment = Environment(
+    loader=FileSystemLoader(_TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+#: A roll is laid out on a page that no text fills, and cut below its last line.
+_ENDLESS_MM = 3000
+_MARGIN_BELOW_PX = 4 * 96 / 25.4
+#: Making a PDF keeps a processor busy for a good part of a second; one at a time leaves the rest to those who sell.
+_one_at_a_time = threading.Lock()
+
+#: What a page of ours may do in a browser: show its own styles, and nothing else.
+PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
+
+
+class NoPdfHere(HttpRefusal):
+    """The machine lacks the libraries or the fonts that PDF needs; pages work without them."""
+
+    title = "This machine cannot make PDF"
+    status = 503
+
+    def __init__(self, *, lacking: str) -> None:
+        super().__init__(
+            f"PDF cannot be made here: {lacking}.",
+            remedy="Print the page (`media` = `html`), or have an administrator install what docs/administrator.md "
+            "names under Papers.",
+            lacking=lacking,
+        )
+
+
+def to_html(paper: Paper, format_: Format) -> str:
+    """Write a paper as a page; whatever people typed is escaped."""
+    template = _environment.get_template("paper.html.j2")
+    return template.render(paper=paper, format=format_.value, endless_mm=_ENDLESS_MM)
+
+
+def to_pdf(paper: Paper, format_: Format) -> bytes:
+    """Write a paper as PDF with its fonts inside.
+
+    Raises:
+        NoPdfHere: libraries or fonts are missing.
+    """
+    weasyprint = needed_for_pdf()
+    with _one_at_a_time:
+        document = weasyprint.HTML(string=to_html(paper, format_), url_fetcher=_fetch_nothing).render()
+        if format_ is Format.ROLL80:
+            (page,) = document.pages
+            page.height = page.anchors["end"][1] + _MARGIN_BELOW_PX
+        pdf: bytes = document.write_pdf()
+    return pdf
+
+
+@cache
+def needed_for_pdf() -> Any:
+    """Return WeasyPrint, once it is known that it can write Chinese.
+
+    Raises:
+        NoPdfHere: libraries or fonts are missing.
+    """
+    try:
+        import weasyprint
+    except (ImportError, OSError) as error:
+        raise NoPdfHere(lacking="the library Pango is not installed") from error
+    missing = _MissingGlyphs()
+    logger = logging.getLogger("weasyprint")
+    logger.addHandler(missing)
+    try:
+        weasyprint.HTML(string="<p>购电收据</p>", url_fetcher=_fetch_nothing).write_pdf()
+    finally:
+        logger.removeHandler(missing)
+    if missing.found:
+        raise NoPdfHere(lacking="no font with Chinese characters is installed")
+    return weasyprint
+
+
+class _MissingGlyphs(logging.Handler):
+    """Listen for what WeasyPrint says of characters that no font has."""
+
+    def __init__(self) -> None:
+        super().__init__(level=logging.WARNING)
+        self.found = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found = self.found or ".notdef" in record.getMessage()
+
+
+def _fetch_nothing(url: str) -> Any:
+    """Refuse every address: all that a paper needs is in it, and what people typed must not make us call anybody."""
+    raise ValueError(f"papers fetch nothing, and not {url}")
