@@ -22,7 +22,7 @@ def totals_paper(totals: Mapping[str, Any], *, seal: bytes, mark: Both | None, z
     reason = totals["reason"]
     sections = [_who(totals, zone), _receipts(totals)]
     if reason:
-        sections.append((Row(zh="长短款原因", en="Reason of the difference", value=reason),))
+        sections.append((Row(zh="长短款原因", en="Reason", value=reason),))
     digits = seal.hex()
     grouped = " ".join(digits[at : at + 8] for at in range(0, len(digits), 8))
     return Paper(
