@@ -23,8 +23,8 @@ import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
 import app.purchases.routes
-import app.refunds.routes
 import app.receipts.routes
+import app.refunds.routes
 import app.shift_closing.routes
 import app.shifts.routes
 import app.staff.routes

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,10 @@ PRINTED: dict[int | str, dict[str, Any]] = {
     201: {"description": "The print", "content": {"text/html": _TEXT, "application/pdf": _BINARY}}
 }
 
+#: Making a PDF keeps a processor busy for a good part of a second. One at a time, and those that wait hold no thread
+#: that a sale could use.
+_press = ThreadPoolExecutor(1, thread_name_prefix="press")
+
 
 class PrintWanted(BaseModel):
     """On what to print: a sheet of A5 or a roll of 80 mm, as a page for a browser or as PDF."""
@@ -39,12 +44,9 @@ class PrintMade(BaseModel):
     printed_at: datetime
 
 
-def paper_answer(paper: Paper, wanted: PrintWanted, *, status: int = 200) -> Response:
-    """Answer with a paper; raises :class:`app.papers.press.NoPdfHere`."""
-    if wanted.media is Media.HTML:
-        page = to_html(paper, wanted.format)
-        return Response(page, status_code=status, media_type="text/html", headers=PAGE_HEADERS)
-    return Response(to_pdf(paper, wanted.format), status_code=status, media_type="application/pdf")
+def page_answer(paper: Paper, format_: Format, *, status: int = 200) -> Response:
+    """Answer with a page, which a browser may show and nothing else."""
+    return Response(to_html(paper, format_), status_code=status, media_type="text/html", headers=PAGE_HEADERS)
 
 
 async def print_answer(
@@ -59,15 +61,19 @@ async def print_answer(
     What PDF needs is asked for first, so that no print is noted that could not be made.
     """
     if wanted.media is Media.PDF:
-        await asyncio.to_thread(needed_for_pdf)
+        await _at_the_press(needed_for_pdf)
     noted = await request.once(note)
     made = PrintMade.model_validate_json(bytes(noted.body))
-
-    def make() -> Response:
-        paper = in_transaction(request.engine, lay_out, made)
-        return paper_answer(paper, wanted, status=noted.status_code)
-
-    answer = await asyncio.to_thread(make)
+    paper = await asyncio.to_thread(in_transaction, request.engine, lay_out, made)
+    if wanted.media is Media.PDF:
+        pdf = await _at_the_press(to_pdf, paper, wanted.format)
+        answer = Response(pdf, status_code=noted.status_code, media_type="application/pdf")
+    else:
+        answer = page_answer(paper, wanted.format, status=noted.status_code)
     if REPLAYED_HEADER in noted.headers:
         answer.headers[REPLAYED_HEADER] = noted.headers[REPLAYED_HEADER]
     return answer
+
+
+async def _at_the_press(work: Callable[..., Any], *what: Any) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_press, work, *what)

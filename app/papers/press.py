@@ -1,7 +1,6 @@
 """Puts a paper on a page: one template for browser and printer; PDF where the machine has what it needs."""
 
 import logging
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,6 @@ _environment = Environment(
 #: A roll is laid out on a page that no text fills, and cut below its last line.
 _ENDLESS_MM = 3000
 _MARGIN_BELOW_PX = 4 * 96 / 25.4
-#: Making a PDF keeps a processor busy for a good part of a second; one at a time leaves the rest to those who sell.
-_one_at_a_time = threading.Lock()
 
 #: What a page of ours may do in a browser: show its own styles, and nothing else.
 PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
@@ -57,12 +54,11 @@ def to_pdf(paper: Paper, format_: Format) -> bytes:
         NoPdfHere: libraries or fonts are missing.
     """
     weasyprint = needed_for_pdf()
-    with _one_at_a_time:
-        document = weasyprint.HTML(string=to_html(paper, format_), url_fetcher=_fetch_nothing).render()
-        if format_ is Format.ROLL80:
-            (page,) = document.pages
-            page.height = page.anchors["end"][1] + _MARGIN_BELOW_PX
-        pdf: bytes = document.write_pdf()
+    document = weasyprint.HTML(string=to_html(paper, format_), url_fetcher=_fetch_nothing).render()
+    if format_ is Format.ROLL80:
+        (page,) = document.pages
+        page.height = page.anchors["end"][1] + _MARGIN_BELOW_PX
+    pdf: bytes = document.write_pdf()
     return pdf
 
 

@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from app.papers.paper import Amount, Both, Paper, Row
-from app.papers.rules import in_capitals, in_yuan, lasts
+from app.papers.rules import in_capitals, in_kwh, in_yuan, lasts
 from app.quantities import nanofen_to_fen
 
 _TITLES = {
@@ -63,6 +63,8 @@ class Kept:
 def receipt_paper(kept: Kept, *, mark: Both | None, zone: tzinfo) -> Paper:
     """Lay a receipt out; the time is that of ``zone``, with its distance from UTC."""
     said = {**kept.content, "issued_at": at_office(kept.issued_at, zone)}
+    if kept.kind == "refund":
+        said = _turned_round(said)
     return Paper(
         title=_TITLES.get(kept.kind, _OTHER_TITLE),
         number=kept.receipt_no,
@@ -93,6 +95,12 @@ def at_office(moment: datetime, zone: tzinfo) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S} UTC{local.isoformat()[-6:]}"
 
 
+def _turned_round(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Say what a refund takes back in its own words, for which its content has sums below zero."""
+    names = {"energy_wh": "energy_back_wh", "debt_paid_fen": "debt_again_fen"}
+    return {names.get(key, key): -value if key in names and value else value for key, value in said.items()}
+
+
 def _text(said: Mapping[str, Any], key: str) -> str:
     value = said.get(key)
     return "" if value is None else str(value)
@@ -120,15 +128,11 @@ def _money(said: Mapping[str, Any], key: str) -> _Said | None:
 
 def _energy(said: Mapping[str, Any], key: str) -> _Said | None:
     energy_wh = said.get(key)
-    return None if energy_wh is None else (f"{energy_wh // 1000:,}.{energy_wh % 1000:03d} kWh", "")
+    return None if energy_wh is None else (in_kwh(energy_wh), "")
 
 
-def _left(said: Mapping[str, Any], key: str) -> _Said | None:
-    left_wh = said.get(key)
-    if left_wh is None:
-        return None
-    sign = "−" if left_wh < 0 else ""
-    return (f"{sign}{abs(left_wh) // 1000:,}.{abs(left_wh) % 1000:03d} kWh", "")
+def _some_energy(said: Mapping[str, Any], key: str) -> _Said | None:
+    return _energy(said, key) if said.get(key) else None
 
 
 def _kept(said: Mapping[str, Any], key: str) -> _Said | None:
@@ -165,11 +169,14 @@ _SECTIONS: tuple[tuple[_Line, ...], ...] = (
     ),
     (
         _Line(key="debt_paid_fen", zh="还清欠费", en="Paid off old debt", write=_money),
+        _Line(key="debt_again_fen", zh="恢复欠费", en="Owed again", write=_money),
         _Line(key="debt_left_fen", zh="尚欠", en="Still owed", write=_money),
         _Line(key="energy_wh", zh="购电量", en="Energy bought", write=_energy, strong=True),
+        _Line(key="energy_back_wh", zh="退电量", en="Energy taken back", write=_energy, strong=True),
+        _Line(key="emergency_repaid_wh", zh="其中归还应急电量", en="Of it emergency credit", write=_some_energy),
         _Line(key="yuan_per_kwh", zh="电价", en="Price", write=_price),
         _Line(key="kept_nfen", zh="尾款结余", en="Kept for the next purchase", write=_kept),
-        _Line(key="left_wh", zh="剩余电量", en="Energy left now", write=_left),
+        _Line(key="left_wh", zh="剩余电量", en="Energy left now", write=_energy),
         _Line(key="hours_left", zh="近期负荷可用", en="At recent load", write=_duration),
         _Line(key="order_no", zh="购电单号", en="Order no."),
     ),

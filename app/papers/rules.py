@@ -1,5 +1,7 @@
 """How amounts are written on papers: in figures, in Chinese capital numerals, and as time that energy lasts."""
 
+from decimal import Decimal
+
 from app.quantities import FEN_PER_YUAN, fen_to_yuan
 
 _CAPITALS = "零壹贰叁肆伍陆柒捌玖"
@@ -37,6 +39,12 @@ def in_yuan(amount_fen: int) -> str:
     """Write fen as yuan with separators: 5 000 010 → ``50,000.10``, −120 → ``−1.20``."""
     sign = "−" if amount_fen < 0 else ""
     return f"{sign}{fen_to_yuan(abs(amount_fen)):,.2f}"
+
+
+def in_kwh(energy_wh: int) -> str:
+    """Write Wh as kWh with separators: 60 024 600 → ``60,024.600 kWh``, −1 500 → ``−1.500 kWh``."""
+    sign = "−" if energy_wh < 0 else ""
+    return f"{sign}{Decimal(abs(energy_wh)).scaleb(-3):,.3f} kWh"
 
 
 def lasts(hours: int) -> tuple[str, str]:

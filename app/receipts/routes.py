@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.http.idempotency import Keyed
 from app.http.policies import allow, signed_in
 from app.http.transaction import AppSettings, Db
-from app.papers.answers import PAPER, PRINTED, PrintMade, PrintWanted, paper_answer, print_answer
-from app.papers.paper import Both, Format, Media, Paper
+from app.papers.answers import PAPER, PRINTED, PrintMade, PrintWanted, page_answer, print_answer
+from app.papers.paper import Both, Format, Paper
 from app.papers.receipt import Kept, copy_mark, receipt_paper
 from app.receipts import queries, service
 from app.receipts.schemas import ReceiptShown
@@ -46,7 +46,7 @@ def show_receipt(
 ) -> Response:
     """The page says that it is no receipt; `POST /api/v1/receipts/{receipt_no}/prints` makes one."""
     paper = _paper(queries.receipt(session, receipt_no), mark=_VIEW_ONLY, zone=settings.zone)
-    return paper_answer(paper, PrintWanted(format=format_, media=Media.HTML))
+    return page_answer(paper, format_)
 
 
 @router.post(

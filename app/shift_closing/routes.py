@@ -1,7 +1,7 @@
 """HTTP in: a cashier counts, a supervisor compares, asks again or closes, and the sealed totals are printed."""
 
 from datetime import tzinfo
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 
 from app.http.idempotency import Keyed
 from app.http.policies import CurrentPerson, allow
+from app.http.problems import PROBLEM_JSON
 from app.http.transaction import AppSettings, Db
-from app.papers.answers import PAPER, PRINTED, PrintMade, PrintWanted, paper_answer, print_answer
-from app.papers.paper import Both, Format, Media, Paper
+from app.papers.answers import PAPER, PRINTED, PrintMade, PrintWanted, page_answer, print_answer
+from app.papers.paper import Both, Format, Paper
 from app.papers.receipt import copy_mark
 from app.papers.totals import totals_paper
 from app.roles import Role
@@ -24,6 +25,13 @@ from app.shifts.schemas import ShiftWhole, own_only
 router = APIRouter(prefix="/shifts/{shift_id}", tags=["tills"])
 
 _VIEW_ONLY = Both(zh="仅供查看", en="VIEW ONLY")
+#: What a GET answers here before its time; OpenAPI expects no such answer of other GETs.
+_NOT_YET: dict[int | str, dict[str, Any]] = {
+    409: {
+        "description": "The shift has not come that far",
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
 _READERS = allow(Role.CASHIER, Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR)
 
 
@@ -42,6 +50,7 @@ async def count_shift(shift_id: UUID, wanted: CountToGive, request: Keyed) -> Re
 @router.get(
     "/comparison",
     summary="What was counted beside what the books expect",
+    responses=_NOT_YET,
     dependencies=[allow(Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR)],
 )
 def compare_shift(shift_id: UUID, session: Db, person: CurrentPerson) -> ComparisonShown:
@@ -82,7 +91,7 @@ async def close_shift(shift_id: UUID, wanted: ShiftToClose, request: Keyed) -> R
     "/page",
     summary="The sealed totals to look at",
     response_class=Response,
-    responses=PAPER,
+    responses=PAPER | _NOT_YET,
     dependencies=[_READERS],
 )
 def show_totals(
@@ -93,7 +102,7 @@ def show_totals(
     format_: Annotated[Format, Query(alias="format")] = Format.A5,
 ) -> Response:
     paper = _paper(session, shift_id, cashier_id=own_only(person), mark=_VIEW_ONLY, zone=settings.zone)
-    return paper_answer(paper, PrintWanted(format=format_, media=Media.HTML))
+    return page_answer(paper, format_)
 
 
 @router.post(

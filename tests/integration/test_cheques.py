@@ -223,23 +223,3 @@ def test_a_shift_counts_the_cheques_that_it_took_in(desk: Desk) -> None:
         ("purchase", 800_000, 0),
     ]
     assert broken(desk) == {}
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ("UPDATE cheques SET amount_fen = amount_fen + 1 WHERE state = 'in_clearing'", "I15 cheques"),
-        ("DELETE FROM cheques WHERE state = 'in_clearing'", "I15 cheques"),
-        ("UPDATE cheques SET amount_fen = amount_fen + 1 WHERE state = 'cleared'", "I15 cleared cheques"),
-        ("DELETE FROM cheques WHERE state = 'cleared'", "I15 cleared cheques"),
-    ],
-)
-def test_a_changed_cheque_is_named(desk: Desk, change: str, name: str) -> None:
-    take(desk, cheque_no="1")
-    clear(desk, take(desk, cheque_no="2").json()["id"])
-    superuser = create_engine(desk.database.superuser_url)
-    with superuser.begin() as connection:
-        connection.execute(text("SET session_replication_role = replica"))
-        assert connection.execute(text(change)).rowcount == 1
-    superuser.dispose()
-    assert name in broken(desk)

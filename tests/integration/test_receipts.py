@@ -7,16 +7,20 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_customer, a_debt, a_terminal
+from factories import SIGNED_AT, a_contract, a_customer, a_debt, a_terminal
 from pypdf import PdfReader
 from sqlalchemy import create_engine, text
 
 from app.customers.queries import contract_by_no
 from app.database import transaction
+from app.papers.paper import Format
+from app.papers.press import to_html
+from app.papers.receipt import Kept, receipt_paper
 from app.roles import Role
 
 CONTRACT = "HT-2026-0001"
@@ -71,7 +75,7 @@ def test_the_paper_says_what_was_bought_paid_off_and_kept_in_both_languages(desk
         "人民币伍万元壹角",
         "50,000.10",
         "1,200.00",  # paid off
-        "59,973.086 kWh",
+        "59,973.085 kWh",
         "0.8137 / kWh",
         "Order no.",
         "20260302-0042",
@@ -84,6 +88,27 @@ def test_the_paper_says_what_was_bought_paid_off_and_kept_in_both_languages(desk
         assert words.replace(" ", "") in said.replace(" ", ""), words
     assert "COPY" not in said
     assert "VIEW" not in said
+
+
+def test_a_refund_says_what_was_taken_back_in_words_of_its_own() -> None:
+    content = {
+        "energy_wh": -1_000_500,
+        "debt_paid_fen": -20_000,
+        "tenders": [{"kind": "cash", "amount_fen": -80_040, "reference": ""}],
+    }
+    kept = Kept(kind="refund", receipt_no="PD-1-0000002", amount_fen=-80_040, issued_at=SIGNED_AT, content=content)
+    page = to_html(receipt_paper(kept, mark=None, zone=ZoneInfo("Asia/Shanghai")), Format.ROLL80)
+    for words in (
+        "退费凭证",
+        "Receipt for a refund",
+        "退款金额",
+        "人民币捌佰元肆角",
+        "1,000.500 kWh",
+        "Owed again",
+        "¥ 200.00",
+    ):
+        assert words in page, words
+    assert "购电量" not in page
 
 
 def test_an_a5_sheet_and_a_roll_that_ends_with_its_text(desk: Desk, receipt_no: str) -> None:

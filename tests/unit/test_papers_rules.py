@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.papers.rules import LARGEST_IN_CAPITALS_FEN, in_capitals, in_yuan, lasts
+from app.papers.rules import LARGEST_IN_CAPITALS_FEN, in_capitals, in_kwh, in_yuan, lasts
 
 _DIGITS = {digit: value for value, digit in enumerate("零壹贰叁肆伍陆柒捌玖")}
 _PLACES = {"拾": 10, "佰": 100, "仟": 1000}
@@ -81,6 +81,10 @@ def test_what_has_no_common_way_of_being_written_is_refused(amount_fen: int) -> 
 
 def test_figures_have_separators_and_a_true_minus() -> None:
     assert [in_yuan(each) for each in (5_000_010, 7, -120)] == ["50,000.10", "0.07", "−1.20"]
+
+
+def test_energy_is_written_to_the_watt_hour() -> None:
+    assert [in_kwh(each) for each in (60_024_600, -1_500, 0)] == ["60,024.600 kWh", "−1.500 kWh", "0.000 kWh"]
 
 
 def test_time_that_energy_lasts_in_both_languages() -> None:
