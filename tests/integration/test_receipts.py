@@ -1,11 +1,14 @@
 """Receipts as papers: the same words on page and PDF, one original, and what people typed stays text."""
 
 import io
+import logging
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,7 +22,7 @@ from sqlalchemy import create_engine, text
 from app.customers.queries import contract_by_no
 from app.database import transaction
 from app.papers.paper import Format
-from app.papers.press import to_html
+from app.papers.press import a_page, needed_for_pdf, to_html
 from app.papers.receipt import Kept, receipt_paper
 from app.roles import Role
 
@@ -219,3 +222,29 @@ except NoPdfHere as refusal:
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.startswith("503 Print the page")
+
+
+def test_without_a_font_for_chinese_pdf_is_refused_rather_than_full_of_boxes(tmp_path: Path) -> None:
+    configuration = tmp_path / "fonts.conf"
+    configuration.write_text(
+        f'<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig><dir>{tmp_path}</dir></fontconfig>'
+    )
+    script = """
+from app.papers.press import NoPdfHere, needed_for_pdf
+try:
+    needed_for_pdf()
+except NoPdfHere as refusal:
+    print(refusal.facts["lacking"])
+"""
+    environment = {**os.environ, "FONTCONFIG_FILE": str(configuration)}
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert found.stdout.strip() == "no font with Chinese characters is installed"
+
+
+def test_a_paper_asks_nobody_for_anything(caplog: pytest.LogCaptureFixture) -> None:
+    html = '<img src="http://127.0.0.1:9/a.png"><link rel="stylesheet" href="file:///etc/passwd">电'
+    with caplog.at_level(logging.ERROR, logger="weasyprint"):
+        a_page(needed_for_pdf(), html).write_pdf()
+    assert caplog.text.count("disallowed protocol") == 2
