@@ -4,7 +4,7 @@ BIN := .venv/bin
 FOLDER ?= data/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo story test check bench format clean
+.PHONY: help env demo story test check fuzz bench chaos format clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,8 +37,14 @@ check: env ## what CI runs: format, lint, types, import contracts, tests with co
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='*/rules.py' --fail-under=100
 
+fuzz: env ## the long form of the hostile tests: 100,000 payloads a topic, many requests a route (about 10 minutes)
+	FUZZ_MESSAGES=100000 FUZZ_OVER_THE_BROKER=35000 FUZZ_EXAMPLES=100 $(BIN)/pytest -n 2 --durations=0 -m hostile
+
 bench: env ## measure speed as ratios to bare parts; figures in build/bench.json
 	$(BIN)/wattgate bench
+
+chaos: env ## kill real parts at random for 5 minutes while they sell; figures in build/chaos.json
+	$(BIN)/wattgate chaos
 
 format: env ## put the code into its format
 	$(BIN)/ruff format .

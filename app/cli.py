@@ -1,17 +1,21 @@
 """The command line: run the service, look after its database, try it out."""
 
 import json
-import logging
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import structlog
 import typer
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 from rich.console import Console
 
-from app.settings import Settings
+from app.logs import log_as_json
+from app.operations import commands as operations
+from app.operations.startup import Check, PartMissing, broker_missing, database_missing, wait_for_parts
+from app.settings import OwnerSettings, Settings
+
+if TYPE_CHECKING:
+    from app.imports.facts import Kind
 
 command_line = typer.Typer(
     name="wattgate",
@@ -25,9 +29,12 @@ console = Console(highlight=False, soft_wrap=True)
 Folder = Annotated[Path, typer.Option(help="where all data of the demonstration lives")]
 
 
-def _settings() -> Settings:
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
+def _read(kind: type[AnySettings]) -> AnySettings:
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
         for found in error.errors(include_url=False):
             name = "_".join(str(part) for part in found["loc"]).upper()
@@ -36,20 +43,16 @@ def _settings() -> Settings:
         raise typer.Exit(2) from error
 
 
-def _log_as_json() -> None:
-    """Log one JSON object a line; traces are plain text, since rich ones would show what variables hold."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
-    )
+def _settings() -> Settings:
+    return _read(Settings)
+
+
+def _wait_for_parts(settings: Settings, *checks: Check) -> None:
+    try:
+        wait_for_parts(settings, checks)
+    except PartMissing as missing:
+        typer.echo(f"Not started: {missing}.", err=True)
+        raise typer.Exit(1) from missing
 
 
 @command_line.command()
@@ -57,8 +60,10 @@ def serve() -> None:
     """Run the HTTP service: API, documentation, health, metrics."""
     from app.main import serve as serve_http
 
-    _log_as_json()
-    serve_http(_settings())
+    log_as_json()
+    settings = _settings()
+    _wait_for_parts(settings, database_missing)
+    serve_http(settings)
 
 
 @command_line.command()
@@ -66,8 +71,18 @@ def worker() -> None:
     """Run the field process: what terminals tell, what they are told, and time passing."""
     from app.worker import run
 
-    _log_as_json()
-    run(_settings())
+    log_as_json()
+    settings = _settings()
+    _wait_for_parts(settings, database_missing, broker_missing)
+    run(settings)
+
+
+def _owner_url() -> str:
+    url = _read(OwnerSettings).migration_url
+    if url is None:
+        typer.echo("Set WATTGATE_MIGRATION_URL to the database as its owner role.", err=True)
+        raise typer.Exit(2)
+    return url.get_secret_value()
 
 
 @command_line.command()
@@ -78,11 +93,7 @@ def migrate(
     """Bring the database to the shape that this version needs, as its owner role."""
     from app import migrations
 
-    settings = _settings()
-    if settings.migration_url is None:
-        typer.echo("Set WATTGATE_MIGRATION_URL to the database as its owner role.", err=True)
-        raise typer.Exit(2)
-    url = settings.migration_url.get_secret_value()
+    url = _owner_url()
     if down:
         migrations.downgrade(url, revision=revision)
     else:
@@ -142,12 +153,29 @@ def begin(
 
 
 @command_line.command()
-def verify() -> None:
+def rights() -> None:
+    """Print who may call which route, as the routes themselves say; needs no settings."""
+    from app.main import document_of_rights
+
+    typer.echo(document_of_rights(), nl=False)
+
+
+@command_line.command()
+def verify(
+    watch: Annotated[bool, typer.Option("--watch", help="again and again, with figures for Prometheus")] = False,
+    every: Annotated[int, typer.Option(min=1, help="seconds from one run to the next while watching")] = 300,
+) -> None:
     """Prove the invariants of both books and of what hangs on them; names every row that breaks one."""
     from app.database import connect, transaction
     from app.verification import INVARIANTS, find_broken
 
-    engine = connect(_settings().database_url.get_secret_value(), pool_size=1)
+    settings = _settings()
+    if watch:
+        log_as_json()
+        _wait_for_parts(settings, database_missing)
+        operations.watch(settings, every_s=every)
+        return
+    engine = connect(settings.database_url.get_secret_value(), pool_size=1)
     broken = 0
     with transaction(engine) as session:
         for invariant in INVARIANTS:
@@ -162,6 +190,67 @@ def verify() -> None:
     if broken:
         typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
         raise typer.Exit(1)
+
+
+@command_line.command(name="import")
+def import_file(
+    kind: Annotated[str, typer.Argument(help="customers, contracts, terminals or opening-balances")],
+    file: Annotated[Path, typer.Argument(help="CSV or XLSX")],
+    sign_in_name: Annotated[str, typer.Option("--as", help="sign-in name of the person who answers for it")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything, write nothing")] = False,
+    zone: Annotated[str, typer.Option(help="time zone in which dates begin")] = "Asia/Shanghai",
+    credentials: Annotated[
+        Path | None, typer.Option(help="new .json or .xlsx file for the credentials of terminals")
+    ] = None,
+) -> None:
+    """Take over customers, contracts, terminals or opening balances from a file, whole or not at all."""
+    from app import models  # noqa: F401 - foreign keys by name need every table known
+    from app.imports.console import Order, run
+
+    order = Order(
+        kind=_kind_of_file(kind), file=file, sign_in_name=sign_in_name, zone=zone, dry_run=dry_run,
+        credentials=credentials,
+    )  # fmt: skip
+    raise typer.Exit(run(order, settings=_settings(), console=console))
+
+
+@command_line.command()
+def import_template(
+    kind: Annotated[str, typer.Argument(help="customers, contracts, terminals or opening-balances")],
+    to: Annotated[Path, typer.Option(help="new file: .csv, .xlsx, or .md for the table of the documentation")],
+) -> None:
+    """Write a file with the headings that an import takes and one example line."""
+    from app.errors import DomainError
+    from app.imports.console import write_template
+
+    try:
+        write_template(_kind_of_file(kind), to)
+    except DomainError as refusal:
+        typer.echo(f"{refusal.detail} {refusal.remedy}", err=True)
+        raise typer.Exit(2) from refusal
+    except OSError as error:
+        typer.echo(f"{to}: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"The template is {to}.")
+
+
+def _kind_of_file(word: str) -> "Kind":
+    from app.imports.facts import Kind
+
+    try:
+        return Kind(word)
+    except ValueError as error:
+        typer.echo(f"{word!r} cannot be imported; {', '.join(Kind)} can.", err=True)
+        raise typer.Exit(2) from error
+
+
+@command_line.command()
+def retention(
+    keep_months: Annotated[int, typer.Option(min=2, help="how many months of reports stay, with this one")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and change nothing")] = False,
+) -> None:
+    """Let go of reports older than so many months, whole months at a time, as the database's owner role."""
+    operations.retain(_owner_url(), keep_months=keep_months, dry_run=dry_run)
 
 
 @command_line.command()
@@ -228,6 +317,22 @@ def story(
 
 
 @command_line.command()
+def chaos(
+    seconds: Annotated[float, typer.Option(min=10, help="how long parts are killed")] = 300,
+    terminals: Annotated[int, typer.Option(min=1, help="simulated terminals")] = 20,
+    kills: Annotated[int, typer.Option(min=5, help="how many kills there must be at least")] = 50,
+    seed: Annotated[int, typer.Option(help="of the dice; 0 takes one at random and prints it")] = 0,
+    out: Annotated[Path, typer.Option(help="where the figures go, as JSON")] = Path("build/chaos.json"),
+    folder: Annotated[Path | None, typer.Option(help="keep all data there; a temporary folder by default")] = None,
+) -> None:
+    """Kill service, worker, database and broker again and again while they sell, and judge what is left."""
+    from app.chaos.run import Wish, run_as_program
+
+    wish = Wish(seconds=seconds, terminals=terminals, kills=kills, seed=seed)
+    raise typer.Exit(run_as_program(wish, folder=folder, out=out, console=console))
+
+
+@command_line.command()
 def bench(
     out: Annotated[Path, typer.Option(help="where the figures go, as JSON")] = Path("build/bench.json"),
     short: Annotated[bool, typer.Option("--short", help="a tenth of the load, to see that it runs")] = False,
@@ -239,6 +344,9 @@ def bench(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=2) + "\n")
     typer.echo(f"The figures are in {out}.")
+
+
+operations.register(command_line)
 
 
 def main() -> None:

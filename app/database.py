@@ -11,6 +11,7 @@ from typing import Annotated, Any, Concatenate, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
 import psycopg
+from prometheus_client import Gauge
 from psycopg.rows import namedtuple_row
 from sqlalchemy import (
     BigInteger,
@@ -26,12 +27,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.pool import QueuePool
 from uuid_utils.compat import uuid7
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 APPLICATION_ROLE = "wattgate_app"
+
+_CONNECTIONS = Gauge("wattgate_database_connections", "Database connections that this process may have open")
+_CONNECTIONS_IN_USE = Gauge("wattgate_database_connections_in_use", "Of these, how many are working now")
 
 _RETRIED_SQLSTATES = {"40001", "40P01"}
 _ATTEMPTS = 3
@@ -98,6 +103,19 @@ def new_id() -> UUID:
     return uuid7()
 
 
+def first_id_of(moment: datetime) -> UUID:
+    """Return the lowest UUIDv7 of a moment of machine time, to find by their ids what was created from then on."""
+    return UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def watch_pool(engine: Engine) -> None:
+    """Show in this process's figures how many of the engine's connections are in use."""
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        _CONNECTIONS_IN_USE.set_function(pool.checkedout)
+        _CONNECTIONS.set(pool.size())
+
+
 def connect(url: str, *, pool_size: int) -> Engine:
     """Open a pool of connections that wait for a lock at most 5 s and never sit idle inside a transaction."""
     return create_engine(
@@ -160,6 +178,36 @@ def transaction(engine: Engine) -> Iterator[Session]:
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
         together(session, *session.info.pop(_LAST, ()))
+
+
+@contextmanager
+def attempt(session: Session) -> Iterator[None]:
+    """Do something inside a transaction that may fail without spoiling the rest: what it wrote is undone then."""
+    with _forgetting_last_steps(session), session.begin_nested():
+        yield
+
+
+@contextmanager
+def rehearsal(session: Session) -> Iterator[None]:
+    """Do something for real inside a transaction and undo it at the end; refusals come as they would."""
+    with _forgetting_last_steps(session, always=True), session.begin_nested() as savepoint:
+        yield
+        session.flush()
+        savepoint.rollback()
+
+
+@contextmanager
+def _forgetting_last_steps(session: Session, *, always: bool = False) -> Iterator[None]:
+    """Drop the steps that undone work has asked to have run right before the commit."""
+    steps: list[Step[Any]] = session.info.setdefault(_LAST, [])
+    kept = len(steps)
+    try:
+        yield
+    except BaseException:
+        del steps[kept:]
+        raise
+    if always:
+        del steps[kept:]
 
 
 def in_transaction(

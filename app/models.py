@@ -1,5 +1,6 @@
 """Every feature's tables in one place: the one metadata for migrations and tests."""
 
+import app.access.models
 import app.allowances.models
 import app.audit.models
 import app.cheques.models
@@ -7,9 +8,11 @@ import app.commands.models
 import app.customers.models
 import app.emergency.models
 import app.http.models
+import app.imports.models
 import app.ledger.models
 import app.load_control.models
 import app.notices.models
+import app.openings.models
 import app.purchases.models
 import app.refunds.models
 import app.shifts.models

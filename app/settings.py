@@ -12,10 +12,33 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.clock import Clock
 
 
-class Settings(BaseSettings):
-    """What a process is told at its start. Passed in, never imported as a global."""
+class OwnerSettings(BaseSettings):
+    """What works as the owner role needs, and no more: it runs where no other secret lies."""
 
     model_config = SettingsConfigDict(env_prefix="WATTGATE_", frozen=True, extra="ignore")
+
+    migration_url: SecretStr | None = Field(
+        default=None,
+        description="the same database as the owner role; needed by `wattgate migrate` and `wattgate retention` only",
+    )
+
+
+class BackupSettings(BaseSettings):
+    """What `wattgate backup` needs, and no more."""
+
+    model_config = SettingsConfigDict(env_prefix="WATTGATE_", frozen=True, extra="ignore")
+
+    backup_url: SecretStr | None = Field(
+        default=None,
+        description="the server as a role with REPLICATION, in libpq's form; needed by `wattgate backup` only",
+    )
+    postgres_bin: Path | None = Field(
+        default=None, description="folder of PostgreSQL's own programs; without it they are looked for"
+    )
+
+
+class Settings(OwnerSettings, BackupSettings):
+    """What a process is told at its start. Passed in, never imported as a global."""
 
     environment: Literal["production", "demo", "test"] = Field(
         default="production", description="production refuses a fast clock and embedded parts"
@@ -23,14 +46,18 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         description="PostgreSQL 15 or later, as the application role: postgresql+psycopg://user:password@host/name"
     )
-    migration_url: SecretStr | None = Field(
-        default=None, description="the same database as the owner role; needed by `wattgate migrate` only"
-    )
     database_pool_size: int = Field(default=20, ge=1, le=200, description="connections a process keeps open")
     token_secret: SecretStr = Field(
         min_length=32, description="signs the access tokens of people; 32 characters or more"
     )
     token_lifetime_s: int = Field(default=8 * 3600, ge=60, description="how long a sign-in lasts, in seconds")
+    sign_in_failures_per_name: int = Field(
+        default=5, ge=1, description="failed sign-ins for one name, after which nothing is compared for a while"
+    )
+    sign_in_failures_per_address: int = Field(default=20, ge=1, description="the same for one address")
+    sign_in_failures_window_s: int = Field(
+        default=900, ge=1, description="how long a failed sign-in counts, in seconds of the machine"
+    )
     signing_key_file: Path = Field(description="Ed25519 private key (PEM) that signs commands to terminals")
     signing_key_id: str = Field(default="wattgate-1", description="`kid` of that key, pinned by each terminal")
     broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
@@ -47,7 +74,32 @@ class Settings(BaseSettings):
     worker_metrics_port: int = Field(
         default=9101, ge=0, le=65535, description="port of the worker's own /metrics; 0 turns it off"
     )
+    verify_metrics_port: int = Field(
+        default=9102, ge=0, le=65535, description="port of the /metrics of `wattgate verify --watch`; 0 turns it off"
+    )
+    startup_wait_s: int = Field(
+        default=60, ge=0, description="how long service and worker wait at their start for database and broker"
+    )
     max_body_bytes: int = Field(default=256 * 1024, ge=1024, description="largest HTTP request body taken")
+    max_head_bytes: int = Field(
+        default=16 * 1024, ge=1024, description="largest address and headers of an HTTP request, together"
+    )
+    requests_per_s: int = Field(
+        default=200,
+        ge=1,
+        description="requests a second of one person or client, in each HTTP process; twice at once",
+    )
+    open_requests_per_s: int = Field(
+        default=20, ge=1, description="the same for one address where nobody is signed in; health is not counted"
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="addresses or networks, by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed",
+    )
+    https_only: bool = Field(
+        default=False,
+        description="true tells browsers to use https only, even where the request seems to have come without it",
+    )
     report_interval_s: int = Field(
         default=900,
         ge=1,

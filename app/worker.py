@@ -7,7 +7,8 @@ from datetime import datetime
 
 import structlog
 from prometheus_client import Gauge, start_http_server
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app import models  # noqa: F401 - foreign keys by name need every table known
@@ -18,7 +19,8 @@ from app.cheques import sweep as cheques_sweep
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command
-from app.database import connect, in_transaction
+from app.commands.sweep import CommandFigures
+from app.database import connect, in_transaction, watch_pool
 from app.load_control import service as load_control
 from app.load_control import sweep as load_control_sweep
 from app.load_control.service import Pace
@@ -32,12 +34,16 @@ log = structlog.get_logger()
 
 CONNECTED = Gauge("wattgate_broker_connected", "1 while the worker is connected to the broker")
 
+ARCHIVE_FAILING = Gauge("wattgate_log_archive_failing", "1 while PostgreSQL cannot put its logs into the archive")
+
 _DISPATCH_EVERY_S = 0.05
 _SWEEP_EVERY_S = 0.2
 _SILENCE_EVERY_S = 10.0
 _CHEQUES_EVERY_S = 60.0
+_FIGURES_EVERY_S = 15.0
 _DAY_S = 24 * 3600
-_POOL = 6
+_POOL = 7
+_DATABASE_AGAIN_S = 0.5
 
 
 class Worker:
@@ -71,6 +77,8 @@ class Worker:
             reasons_against=self._reasons_against,
             look_again=load_control.look_again,
         )
+        self._command_figures = CommandFigures(self._engine, clock=self._clock)
+        watch_pool(self._engine)
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(name, work, every_s), name=name, daemon=True)
@@ -79,6 +87,7 @@ class Worker:
                 ("sweep", self._sweep, _SWEEP_EVERY_S),
                 ("silence", self._note_silence, _SILENCE_EVERY_S),
                 ("cheques", self._count_cheques, _CHEQUES_EVERY_S),
+                ("figures", self._measure, _FIGURES_EVERY_S),
                 ("daily", self._daily, max(_DAY_S / settings.clock_factor, 1.0)),
             )
         ]
@@ -129,6 +138,11 @@ class Worker:
     def _count_cheques(self) -> None:
         cheques_sweep.count_waiting(self._engine, clock=self._clock, overdue_days=self._cheque_overdue_days)
 
+    def _measure(self) -> None:
+        self._command_figures.measure()
+        terminal_reports_sweep.measure_spools(self._engine)
+        ARCHIVE_FAILING.set(in_transaction(self._engine, _archive_is_failing))
+
     def _daily(self) -> None:
         now = self._clock.now()
         terminal_reports_sweep.make_partitions(self._engine, now=now)
@@ -153,6 +167,13 @@ class Worker:
             self._stopping.wait(max(every_s - (monotonic_s() - started_s), 0.005))
 
 
+def _archive_is_failing(session: Session) -> bool:
+    found = session.scalar(
+        text("SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver")
+    )
+    return bool(found)
+
+
 def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT, then stop in order."""
     asked_to_stop = threading.Event()
@@ -161,7 +182,14 @@ def run(settings: Settings) -> None:
     if settings.worker_metrics_port:
         start_http_server(settings.worker_metrics_port, addr=settings.http_host)
     worker = Worker(settings)
-    worker.start()
+    while not asked_to_stop.is_set():
+        try:
+            worker.start()
+            break
+        except OperationalError as error:
+            # Where both start together after a crash, the database still recovers when we ask it first.
+            log.warning("the database is away; the worker waits for it", error=str(error.orig))
+            asked_to_stop.wait(_DATABASE_AGAIN_S)
     log.info("the worker runs", environment=settings.environment, clock_factor=settings.clock_factor)
     asked_to_stop.wait()
     worker.stop()

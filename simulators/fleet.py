@@ -147,7 +147,9 @@ class Fleet:
 
     def _memory_of(self, terminal_id: str) -> Memory:
         directory = self.profile.memory_dir
-        return VolatileMemory() if directory is None else FileMemory(directory, terminal_id=terminal_id)
+        if directory is None:
+            return VolatileMemory()
+        return FileMemory(directory, terminal_id=terminal_id, keep_receipted=self.profile.keep_receipted)
 
     def _ask(self, act: Callable[[], None]) -> None:
         if not self._thread.is_alive():

@@ -127,6 +127,8 @@ class Memory(Protocol):
 
     def replace_journal(self, lines: list[bytes]) -> None: ...
 
+    def note_receipted(self, line: bytes) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -152,18 +154,26 @@ class VolatileMemory:
     def replace_journal(self, lines: list[bytes]) -> None:
         self._journal = lines
 
+    def note_receipted(self, line: bytes) -> None:
+        """Nobody will ask."""
+
     def close(self) -> None:
         """Nothing is open."""
 
 
 class FileMemory:
-    """``{terminal_id}.json`` and ``{terminal_id}.spool`` in one directory."""
+    """``{terminal_id}.json`` and ``{terminal_id}.spool`` in one directory.
 
-    def __init__(self, directory: Path, *, terminal_id: str) -> None:
+    With ``keep_receipted`` also ``{terminal_id}.receipted``: the numbers that each receipt let the terminal forget,
+    one JSON line a receipt, for whoever asks afterwards whether the service has all of them.
+    """
+
+    def __init__(self, directory: Path, *, terminal_id: str, keep_receipted: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._state_path = directory / f"{terminal_id}.json"
         self._journal_path = directory / f"{terminal_id}.spool"
         self._journal = self._journal_path.open("ab")
+        self._receipted = (directory / f"{terminal_id}.receipted").open("ab") if keep_receipted else None
 
     def load(self) -> Kept | None:
         """Return the state that was kept, or nothing for a new terminal.
@@ -190,8 +200,15 @@ class FileMemory:
         _put_in_place(self._journal_path, content=b"".join(line + b"\n" for line in lines))
         self._journal = self._journal_path.open("ab")
 
+    def note_receipted(self, line: bytes) -> None:
+        if self._receipted is not None:
+            self._receipted.write(line + b"\n")
+            self._receipted.flush()
+
     def close(self) -> None:
         self._journal.close()
+        if self._receipted is not None:
+            self._receipted.close()
 
 
 def _put_in_place(path: Path, *, content: bytes) -> None:

@@ -111,6 +111,9 @@ class FleetProfile(_Profile):
     broker: BrokerProfile = BrokerProfile()
     clock: ClockProfile = ClockProfile()
     memory_dir: Path | None = Field(default=None, description="null: memories end with the process")
+    keep_receipted: bool = Field(
+        default=False, description="write what receipts cover to `{terminal_id}.receipted` beside each memory"
+    )
     tick_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
     connects_per_s: Annotated[int, Field(ge=1, le=10_000)] = 500
     connecting_at_most: Annotated[int, Field(ge=1, le=10_000)] = Field(

@@ -71,6 +71,7 @@ class Spool:
             self._resent.discard(seq)
         if covered:
             self._progress_s = machine_s
+            self._memory.note_receipted(json.dumps({"spool_id": str(self.id), "receipted": covered}).encode())
             self._write(json.dumps({"covered": covered}).encode())
 
     def send_all_again(self, *, reading: datetime, machine_s: float) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
-from app.database import transaction
+from app.database import new_id, transaction
 from app.http.policies import Person, write_token
 from app.roles import Role
 from app.settings import Settings
@@ -33,7 +33,9 @@ def a_person(engine: Engine, *, office: Office, role: Role, name: str | None = N
 
 
 def bearer(member: StaffMember, *, settings: Settings) -> dict[str, str]:
-    """Return the header with which this person calls the API."""
-    person = Person(id=member.id, sign_in_name=member.sign_in_name, roles=frozenset(member.roles))
+    """Return the header with which this person calls the API, from a sign-in of which the database has no row."""
+    person = Person(
+        id=member.id, sign_in_name=member.sign_in_name, roles=frozenset(member.roles), sign_in_id=new_id()
+    )
     token = write_token(person, secret=settings.token_secret.get_secret_value(), lifetime_s=600)
     return {"Authorization": f"Bearer {token}"}

@@ -109,6 +109,9 @@ class Dispatcher:
             else:
                 outcome = "no answer in time: neither done nor not done, until the terminal shows"
                 service.end(session, command, CommandState.UNKNOWN, outcome=outcome, now=now)
+            log.warning(
+                "command given up", command_id=command.id, terminal_id=command.terminal_id, state=command.state
+            )
         if given_up:
             self._look_again(session, [command.supply_point_id for command in given_up], now)
 
@@ -226,6 +229,8 @@ class Dispatcher:
                 log.warning("command not sent", command_id=str(one.command_id), error=repr(error))
         until_s = monotonic_s() + _BROKER_TAKES_WITHIN_S
         taken = [one for one, sent in under_way if sent.taken(within_s=max(until_s - monotonic_s(), 0.001))]
+        for one in taken:
+            log.info("command sent", command_id=one.command_id, terminal_id=one.terminal_id, step=one.step)
         now = self._clock.now()
         for step, group in _by_step(taken):
             ids = [one.command_id for one in group]

@@ -115,6 +115,7 @@ class Changed(NamedTuple):
     supply_point_id: UUID
     op: Op
     state: CommandState
+    terminal_id: str
 
 
 def issue(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> Command:
@@ -260,6 +261,8 @@ def note_answers(
 
 def _apply(command: Command, state: CommandState, answer: Answer, *, now: datetime) -> None:
     command.state = state
+    # Who published it may have died before it could say so; the answer shows that it was sent.
+    command.sent_at = command.sent_at or now
     match state:
         case CommandState.RECEIVED:
             command.received_at = now
@@ -322,6 +325,7 @@ def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -
     if found in (Proof.EXECUTED, Proof.VERIFIED):
         command.executed_at = command.executed_at or now
         command.received_at = command.received_at or now
+        command.sent_at = command.sent_at or now
     if found is Proof.VERIFIED:
         command.verified_at = now
     if found is not Proof.EXECUTED or command.op not in PROVABLE:
@@ -332,7 +336,8 @@ def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -
 
 
 def _changed(command: Command) -> Changed:
-    return Changed(command.id, command.supply_point_id, Op(command.op), CommandState(command.state))
+    state = CommandState(command.state)
+    return Changed(command.id, command.supply_point_id, Op(command.op), state, command.terminal_id)
 
 
 def _note_step(

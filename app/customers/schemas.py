@@ -1,16 +1,16 @@
 """Customers, supply contracts and purchase prices as the API takes and shows them."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     PlainSerializer,
     StringConstraints,
     model_validator,
@@ -20,6 +20,7 @@ from app.customers.models import Contact, Customer, PurchasePrice, SupplyPoint
 from app.customers.queries import ContractAtPoint, CustomerWhole
 from app.customers.rules import ControlMode, ImportantUser, Industry, NoticePeriods, Threshold, Thresholds
 from app.customers.service import NewContact, NewContract, NewCustomer, NewPrice, NewSupplyPoint
+from app.http.moments import Moment
 
 #: Numbers stand in addresses and on paper: letters, digits, dot, hyphen, underscore.
 NUMBER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -27,8 +28,6 @@ _NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]*$"
 _LARGEST_CAPACITY_KVA = 10_000_000
 _LARGEST_ENERGY_WH = 10**15
 _A_YEAR_S = 366 * 24 * 3600
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 CustomerNo = Annotated[str, StringConstraints(min_length=1, max_length=20, pattern=NUMBER_PATTERN)]
 PointNo = CustomerNo
@@ -44,14 +43,6 @@ Email = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^@\s\x00]+@
 EnergyWh = Annotated[int, Field(ge=0, le=_LARGEST_ENERGY_WH)]
 SupplyHours = Annotated[int, Field(ge=1, le=10_000)]
 NoticeSeconds = Annotated[int, Field(ge=0, le=_A_YEAR_S)]
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
-
-
-#: A moment with its time zone, at which contracts and prices can begin or end; shown in UTC.
-Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST), AfterValidator(_in_utc)]
 
 
 def _above_zero(price: str) -> str:
@@ -149,10 +140,21 @@ class SupplyPointShown(SupplyPointShape):
         return cls.model_construct(**{name: getattr(point, name) for name in cls.model_fields})
 
 
+_EITHER_OF_TWO: list[JsonValue] = [
+    {
+        "required": [given],
+        "properties": {given: {"type": "integer"}, other: {"type": "null"}},
+    }
+    for given, other in (("energy_wh", "supply_hours"), ("supply_hours", "energy_wh"))
+]
+
+
 class ThresholdShape(BaseModel):
     """A level of the remaining energy: in Wh, or in hours of supply at the recent load; one of the two."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"supply_hours": 120}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"supply_hours": 120}], "oneOf": _EITHER_OF_TWO}
+    )
 
     energy_wh: EnergyWh | None = None
     supply_hours: SupplyHours | None = None

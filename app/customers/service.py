@@ -1,6 +1,6 @@
 """Changes to customers, supply points, contracts and prices; and the lock that every change of supply takes first."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -24,7 +24,7 @@ from app.customers.rules import (
     Thresholds,
     check_limit,
 )
-from app.database import Base
+from app.database import Base, new_id
 from app.errors import Conflict
 
 
@@ -114,20 +114,40 @@ def register_customer(session: Session, new: NewCustomer, *, now: datetime) -> C
     Raises:
         NumberTaken: the customer number is in use.
     """
-    customer = Customer(
-        customer_no=new.customer_no,
-        office_id=new.office_id,
-        name_zh=new.name_zh,
-        name_en=new.name_en,
-        industry=new.industry,
-        created_at=now,
-    )
-    _add(session, customer, otherwise=NumberTaken(kind="customer", number=new.customer_no))
-    session.add_all(Contact(customer_id=customer.id, **contact.__dict__) for contact in new.contacts)
-    session.flush()
-    deed = Deed(action="customer.registered", subject_kind="customer", subject=new.customer_no, after=asdict(new))
-    audit.record(session, deed, at=now)
+    (customer,) = register_customers(session, [new], now=now)
     return customer
+
+
+def register_customers(session: Session, many: Sequence[NewCustomer], *, now: datetime) -> list[Customer]:
+    """Register customers with their contacts in two statements, however many they are.
+
+    Raises:
+        NumberTaken: a customer number is in use; which one, only a single one tells.
+    """
+    rows = [
+        Customer(
+            id=new_id(),
+            customer_no=new.customer_no,
+            office_id=new.office_id,
+            name_zh=new.name_zh,
+            name_en=new.name_en,
+            industry=new.industry,
+            created_at=now,
+        )
+        for new in many
+    ]
+    number = many[0].customer_no if len(many) == 1 else f"{many[0].customer_no} … {many[-1].customer_no}"
+    _add(session, *rows, otherwise=NumberTaken(kind="customer", number=number))
+    session.add_all(
+        Contact(customer_id=row.id, **contact.__dict__)
+        for row, new in zip(rows, many, strict=True)
+        for contact in new.contacts
+    )
+    session.flush()
+    for new in many:
+        deed = Deed(action="customer.registered", subject_kind="customer", subject=new.customer_no, after=asdict(new))
+        audit.record(session, deed, at=now)
+    return rows
 
 
 def sign_contract(session: Session, new: NewContract, *, now: datetime) -> SupplyContract:
@@ -171,9 +191,9 @@ def sign_contract(session: Session, new: NewContract, *, now: datetime) -> Suppl
     return contract
 
 
-def _add(session: Session, row: Base, *, otherwise: Conflict) -> None:
-    """Write a row, or say ``otherwise`` when its number is taken; the table knows it even of two requests at once."""
-    session.add(row)
+def _add(session: Session, *rows: Base, otherwise: Conflict) -> None:
+    """Write rows, or say ``otherwise`` when a number is taken; the table knows it even of two requests at once."""
+    session.add_all(rows)
     try:
         session.flush()
     except IntegrityError as error:

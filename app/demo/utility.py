@@ -6,6 +6,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Self
 import httpx
 import yaml
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from app import migrations
 from app.clock import Clock, monotonic_s, sleep
@@ -46,6 +48,7 @@ class Wanted:
     heartbeat_interval_s: int = 60
     http_port: int = 0
     http_workers: int = 1
+    keep_receipted: bool = False
 
 
 class NotReady(RuntimeError):
@@ -88,6 +91,11 @@ class Utility:
     @property
     def settings(self) -> Settings:
         return Settings.model_validate({name.removeprefix("WATTGATE_").lower(): v for name, v in self._own().items()})
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every process of this utility."""
+        return {**_inherited(), **self._own()}
 
     def start(self) -> None:
         self._tell("starting PostgreSQL")
@@ -154,7 +162,7 @@ class Utility:
         self.children[name] = Child(
             [sys.executable, *arguments],
             log=self.folder / "logs" / f"{name}.log",
-            environment={**_inherited(), **self._own()},
+            environment=self.environment,
         )
 
     def _own(self) -> Mapping[str, str]:
@@ -214,6 +222,7 @@ class Utility:
                 "shown_at": self.clock.shown_at.isoformat(),
             },
             "memory_dir": str(self.folder / "terminals"),
+            "keep_receipted": self.wanted.keep_receipted,
             "tick_ms": 25,
             "terminals": json.loads((self.folder / "devices.json").read_text()),
         }
@@ -244,7 +253,9 @@ class Utility:
         """Keep the clock's reading for the next start, and let newly registered terminals into the broker."""
         while not self._stopping.wait(_SAVE_CLOCK_EVERY_S):
             self._save_clock()
-            self._give_users()
+            # The database may be away for a while; the next turn finds everything where it was.
+            with suppress(DBAPIError):
+                self._give_users()
 
     def _save_clock(self) -> None:
         kept = self.folder / "clock.json"

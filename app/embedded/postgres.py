@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+import signal
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -14,11 +15,14 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import URL
 
+from app.clock import monotonic_s, sleep
 from app.database import APPLICATION_ROLE
 
 OWNER_ROLE = "wattgate_owner"
 
 _SUPERUSER = "postgres"
+_DEAD_WITHIN_S = 10.0
+_POLL_S = 0.01
 _OUR_CONFIGURATION = "wattgate.conf"
 _DURABLE = {"max_connections": "300", "shared_buffers": "256MB", "timezone": "UTC", "log_timezone": "UTC"}
 _FORGETFUL = _DURABLE | {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -37,12 +41,15 @@ class EmbeddedPostgres:
     Args:
         folder: where data and log live; created when missing.
         durable: False trades the survival of a power cut for speed, which is right for tests only.
+        more: settings of the server besides ours, such as an archive of its logs.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, more: Mapping[str, str] | None = None) -> None:
         self._data = folder.resolve() / "data"
+        self._more = dict(more or {})
         self._durable = durable
         self._server: Any = None
+        self._sockets: str | None = None
         self._hold: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -64,14 +71,19 @@ class EmbeddedPostgres:
             FolderInUse: another living process keeps its server in this folder.
         """
         self._hold_folder()
-        with _one_start_at_a_time() as runtime:
-            server = _server_in(self._data, runtime=runtime)
-            server.ensure_pgdata_inited()
-            self._configure()
-            self._sign_off_all()
-            server.start()
-        self._server = server
-        self._ensure_owner()
+        try:
+            with _one_start_at_a_time() as runtime:
+                server = _server_in(self._data, runtime=runtime)
+                server.ensure_pgdata_inited()
+                self._configure()
+                self._sign_off_all()
+                server.start()
+            self._server = server
+            self._sockets = str(server.get_postmaster_info().socket_dir)
+            self._ensure_owner()
+        except BaseException:
+            self._release_folder()  # so that another start, ours or somebody else's, may try
+            raise
 
     def stop(self) -> None:
         """Stop the server; open connections are cut, their transactions rolled back."""
@@ -79,9 +91,29 @@ class EmbeddedPostgres:
             self._server.stop()
             self._sign_off_all()
             self._server = None
-        if self._hold is not None:
-            self._hold.close()
-            self._hold = None
+        self._release_folder()
+
+    def kill(self) -> None:
+        """End the server and all its processes at once, as a power cut would; `start` recovers what was committed.
+
+        Raises:
+            RuntimeError: the server is not running, or one of its processes did not end.
+        """
+        postmaster = self.pid
+        os.kill(postmaster, signal.SIGSTOP)  # it starts no more children, and tidies up nothing
+        family = [*_children_of(postmaster), postmaster]
+        locks = [self._data / "postmaster.pid", *Path(self._socket_folder()).glob(".s.PGSQL.*.lock")]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _wait_dead(family)
+        # Where nobody reads how orphans ended, the number stays taken, and both the wheel and the server believe it.
+        for lock in locks:
+            if lock.read_text(encoding="utf-8").startswith(f"{postmaster}\n"):
+                lock.unlink()
+        self._sign_off_all()
+        self._server = None
+        self._release_folder()
 
     @property
     def pid(self) -> int:
@@ -104,11 +136,17 @@ class EmbeddedPostgres:
         """Return the SQLAlchemy URL for work; the role exists once the migrations have run."""
         return self._url(APPLICATION_ROLE, database=database)
 
+    def backup_url(self) -> str:
+        """Return how the superuser reaches the server, in libpq's form: for a backup, never for work."""
+        return f"host={self._socket_folder()} user={_SUPERUSER}"
+
     def create_database(self, name: str, *, template: str | None = None) -> None:
         """Create an empty database, or a copy of one that nobody is connected to."""
+        # A copy of files costs far less than one through the log, where its checkpoint need not reach the disk.
+        how = sql.SQL("WAL_LOG" if self._durable else "FILE_COPY")
         self._as_superuser(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(OWNER_ROLE), sql.Identifier(template or "template1")
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY {}").format(
+                sql.Identifier(name), sql.Identifier(OWNER_ROLE), sql.Identifier(template or "template1"), how
             )
         )
 
@@ -137,6 +175,11 @@ class EmbeddedPostgres:
         hold.flush()
         self._hold = hold
 
+    def _release_folder(self) -> None:
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
     def _sign_off_all(self) -> None:
         """Empty the wheel's list of processes that use the server, which it stops with the last of them.
 
@@ -150,8 +193,8 @@ class EmbeddedPostgres:
         text = main.read_text(encoding="utf-8")
         if include not in text:
             main.write_text(f"{text}\n{include}\n", encoding="utf-8")
-        ours = _DURABLE if self._durable else _FORGETFUL
-        lines = "".join(f"{name} = '{value}'\n" for name, value in ours.items())
+        ours = (_DURABLE if self._durable else _FORGETFUL) | self._more
+        lines = "".join(f"{name} = {_quoted(value)}\n" for name, value in ours.items())
         (self._data / _OUR_CONFIGURATION).write_text(lines, encoding="utf-8")
         (self._data / _OUR_CONFIGURATION).chmod(0o644)
 
@@ -166,7 +209,10 @@ class EmbeddedPostgres:
         return self._server
 
     def _socket_folder(self) -> str:
-        return str(self._running().get_postmaster_info().socket_dir)
+        """Return where the server listens, and will listen again when it has been killed."""
+        if self._sockets is None:
+            raise RuntimeError("the embedded PostgreSQL was never started; call start() first")
+        return self._sockets
 
     def _url(self, role: str, *, database: str) -> str:
         query = {"host": self._socket_folder()}
@@ -182,6 +228,10 @@ class EmbeddedPostgres:
             connection.execute(statement)
 
 
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
 def _server_in(data: Path, *, runtime: Path) -> Any:
     """Return the wheel's server object, not yet started."""
     before = os.environ.get("XDG_RUNTIME_DIR")
@@ -195,6 +245,30 @@ def _server_in(data: Path, *, runtime: Path) -> Any:
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
     return get_server(data, cleanup_mode="stop", start=False)
+
+
+def _children_of(parent: int) -> list[int]:
+    numbers = (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
+    return [pid for pid in numbers if _state_and_parent(pid)[1] == parent]
+
+
+def _wait_dead(pids: Iterable[int]) -> None:
+    """Wait until none of them runs; whether their parent has read how they ended does not matter."""
+    deadline_s = monotonic_s() + _DEAD_WITHIN_S
+    while running := [pid for pid in pids if _state_and_parent(pid)[0] not in ("Z", "X")]:
+        if monotonic_s() > deadline_s:
+            raise RuntimeError(f"processes {running} of the server outlive SIGKILL by {_DEAD_WITHIN_S:.0f} s")
+        sleep(_POLL_S)
+
+
+def _state_and_parent(pid: int) -> tuple[str, int]:
+    """Read a process's state and parent from Linux; a process that is gone is dead, of no parent."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "X", 0
+    state, parent, *_ = told.rpartition(")")[2].split()
+    return state, int(parent)
 
 
 @contextmanager

@@ -1,26 +1,22 @@
 """Who may call what: access tokens, the person behind a request, and a policy on every route."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 import jwt
-from fastapi import Depends, FastAPI, Request
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import iter_route_contexts
+from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from fastapi.security.base import SecurityBase
 
 from app.clock import Clock
+from app.http.rates import Rates
 from app.http.refusals import NotAllowed, NotSignedIn
 
 TOKEN_PATH = "/api/v1/auth/token"  # noqa: S105 - an address, not a secret
-
-#: Pages of the documentation, which FastAPI and Starlette serve without dependencies.
-OPEN_PATHS = frozenset({"/openapi.json", "/docs", "/docs/oauth2-redirect", "/docs/assets"})
+KEY_PREFIX = "wgk_"
 
 _ALGORITHM = "HS256"
 _CLOCKS_DIFFER_BY = timedelta(seconds=5)
@@ -33,15 +29,23 @@ _TOKENS_REMEMBERED = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Who is behind a request, as the access token says; ``roles`` are those at the time of the sign-in."""
+    """Who is behind a request; ``roles`` are those at the time of the sign-in, or the scopes of an API key."""
 
     id: UUID
     sign_in_name: str
     roles: frozenset[str]
+    #: The sign-in of the access token; None behind an API key.
+    sign_in_id: UUID | None = None
 
 
-class UnprotectedRoute(RuntimeError):
-    """A route without exactly one policy; the service does not start with it."""
+class Standing(Protocol):
+    """Who is still in good standing; it answers without asking the database."""
+
+    def refuse_ended(self, sign_in_id: UUID | None) -> None:
+        """Refuse a sign-in that has ended before its token expires."""
+
+    def person_of_key(self, key: str, *, address: str) -> Person:
+        """Return the client of an API key, or refuse the key."""
 
 
 class Policy(SecurityBase):
@@ -54,18 +58,28 @@ class Policy(SecurityBase):
     model = _bearer.model
     scheme_name = _bearer.scheme_name
 
-    def __init__(self, *, roles: frozenset[str] | None) -> None:
-        self._roles = roles
+    def __init__(self, *, roles: frozenset[str] | None, keys: bool = True) -> None:
+        self.roles = roles
+        self.keys = keys
 
     async def __call__(self, request: Request) -> None:
         token = await _bearer(request)
-        if token is None:
-            raise NotSignedIn("the request carries no access token", remedy=_SIGN_IN)
-        person = read_token(token, secret=request.app.state.token_secret)
+        state = request.app.state
+        rates: Rates = state.rates
+        try:
+            person = _person_behind(token, request=request, standing=state.standing)
+        except NotSignedIn:
+            rates.take_for_address(address_of(request), counted=_counted_at_the_door(request))
+            raise
+        rates.take_for_person(person.id)
         request.state.person = person
-        if self._roles is None or self._roles & person.roles:
+        if person.sign_in_id is None and not self.keys:
+            raise NotAllowed(
+                "an API key has no sign-in and no password", remedy="sign in as a person, or leave this out"
+            )
+        if self.roles is None or self.roles & person.roles:
             return
-        needed = sorted(self._roles)
+        needed = sorted(self.roles)
         raise NotAllowed(
             f"{person.sign_in_name} does not have a role that may do this",
             remedy=f"ask a person who is {' or '.join(needed)}, or an administrator for that role",
@@ -76,23 +90,54 @@ class Policy(SecurityBase):
 class OpenPolicy:
     """A dependency that lets everybody pass, said out loud."""
 
-    async def __call__(self) -> None:
-        return
+    def __init__(self, *, writes: bool, limited: bool) -> None:
+        self.writes = writes
+        self._limited = limited
+
+    async def __call__(self, request: Request) -> None:
+        if self._limited:
+            rates: Rates = request.app.state.rates
+            rates.take_for_address(address_of(request), counted=_counted_at_the_door(request))
 
 
 def allow(role: str, *others: str) -> Any:
-    """Return the dependency for people who have at least one of these roles."""
+    """Return the dependency for people and keys that have at least one of these roles."""
     return Depends(Policy(roles=frozenset({role, *others})))
 
 
-def signed_in() -> Any:
-    """Return the dependency for every person, whatever the roles."""
-    return Depends(Policy(roles=None))
+def signed_in(*, keys: bool = True) -> Any:
+    """Return the dependency for every person, whatever the roles; API keys pass unless ``keys`` is false."""
+    return Depends(Policy(roles=None, keys=keys))
 
 
-def anyone() -> Any:
-    """Return the dependency for requests without a person: sign-in, health, metrics."""
-    return Depends(OpenPolicy())
+def anyone(*, writes: bool = False, limited: bool = True) -> Any:
+    """Return the dependency for requests without a person: sign-in, health, metrics.
+
+    Args:
+        writes: the route may change something although nobody is known; others than GET need it.
+        limited: an address may ask only so often; false for the machines that watch.
+    """
+    return Depends(OpenPolicy(writes=writes, limited=limited))
+
+
+def address_of(request: Request) -> str:
+    """Return from where a request comes, as the server or a proxy that it trusts says; empty on a Unix socket."""
+    return "" if request.client is None else request.client.host
+
+
+def _counted_at_the_door(request: Request) -> bool:
+    """Tell whether the door has counted the request already, as it does with those that do not say who they are."""
+    return "authorization" not in request.headers
+
+
+def _person_behind(token: str | None, *, request: Request, standing: Standing) -> Person:
+    if token is None:
+        raise NotSignedIn("the request carries no access token", remedy=_SIGN_IN)
+    if token.startswith(KEY_PREFIX):
+        return standing.person_of_key(token, address=address_of(request))
+    person = read_token(token, secret=request.app.state.token_secret)
+    standing.refuse_ended(person.sign_in_id)
+    return person
 
 
 def write_token(person: Person, *, secret: str, lifetime_s: int) -> str:
@@ -100,6 +145,7 @@ def write_token(person: Person, *, secret: str, lifetime_s: int) -> str:
     issued_at = _machine.now()
     claims = {
         "sub": str(person.id),
+        "sid": str(person.sign_in_id),
         "name": person.sign_in_name,
         "roles": sorted(person.roles),
         "iat": issued_at,
@@ -111,7 +157,7 @@ def write_token(person: Person, *, secret: str, lifetime_s: int) -> str:
 def read_token(token: str, *, secret: str) -> Person:
     """Return the person of a token.
 
-    The database is not asked: who leaves keeps what the token says until it expires.
+    Whether its sign-in has ended is another question: :class:`Standing` answers it.
 
     Raises:
         NotSignedIn: the token has expired, or was not signed here.
@@ -131,9 +177,14 @@ def _verified(token: str, secret: str) -> tuple[Person, datetime]:
             secret,
             algorithms=[_ALGORITHM],
             leeway=_CLOCKS_DIFFER_BY,
-            options={"require": ["sub", "name", "roles", "iat", "exp"], "verify_exp": False},
+            options={"require": ["sub", "sid", "name", "roles", "iat", "exp"], "verify_exp": False},
         )
-        person = Person(id=UUID(claims["sub"]), sign_in_name=claims["name"], roles=frozenset(claims["roles"]))
+        person = Person(
+            id=UUID(claims["sub"]),
+            sign_in_name=claims["name"],
+            roles=frozenset(claims["roles"]),
+            sign_in_id=UUID(claims["sid"]),
+        )
         return person, datetime.fromtimestamp(claims["exp"], UTC)
     except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError):
         raise NotSignedIn("the access token was not made by this service", remedy=_SIGN_IN) from None
@@ -146,34 +197,3 @@ async def current_person(request: Request) -> Person:
 
 
 CurrentPerson = Annotated[Person, Depends(current_person)]
-
-
-def refuse_unprotected(app: FastAPI, *, also_open: Iterable[str] = ()) -> None:
-    """Look at every route once, at the start.
-
-    Args:
-        app: with all its routers and mounts.
-        also_open: paths of mounts that look after themselves.
-
-    Raises:
-        UnprotectedRoute: names method and path of each route that has no policy, or more than one.
-    """
-    exempt = OPEN_PATHS | set(also_open)
-    faults = []
-    for route in iter_route_contexts(app.routes):
-        dependant = getattr(route, "dependant", None)
-        found = 0 if dependant is None else sum(1 for _ in _policies(dependant))
-        if found != 1 and not (dependant is None and route.path in exempt):
-            methods = "|".join(sorted(route.methods or {"ANY"}))
-            faults.append(f"{methods} {route.path} has {found} policies")
-    if faults:
-        raise UnprotectedRoute(
-            "every route needs exactly one of allow(…), signed_in() and anyone(): " + "; ".join(faults)
-        )
-
-
-def _policies(dependant: Dependant) -> Iterator[Policy | OpenPolicy]:
-    if isinstance(dependant.call, Policy | OpenPolicy):
-        yield dependant.call
-    for child in dependant.dependencies:
-        yield from _policies(child)

@@ -1,20 +1,24 @@
 """Every refusal as an RFC 9457 problem document."""
 
 import json
+import re
 import traceback
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.database import new_id, sqlstate
@@ -169,9 +173,11 @@ def _refusal_of(error: HTTPException, *, request: Request) -> HttpRefusal:
         case 404:
             return NoSuchPage(f"there is nothing at {path}", remedy="see /docs for what there is")
         case 405:
-            allowed = headers.get("Allow", "another method")
+            allowed = ", ".join(methods_at(request.app, path)) or headers.get("Allow", "")
             return MethodNotAllowed(
-                f"{path} does not take {request.method}", remedy=f"use {allowed}", more_headers=headers
+                f"{path} does not take {request.method}",
+                remedy=f"use {allowed}",
+                more_headers={**headers, "Allow": allowed},
             )
         case 401:
             return NotSignedIn(str(error.detail), remedy="sign in again", more_headers=headers)
@@ -184,6 +190,20 @@ def _refusal_of(error: HTTPException, *, request: Request) -> HttpRefusal:
     refusal = OtherHttpError(str(error.detail), remedy="see /docs", more_headers=headers)
     refusal.status = error.status_code
     return refusal
+
+
+def methods_at(app: FastAPI, path: str) -> list[str]:
+    """Return every method that an address takes; the router itself tells those of one of its routes only."""
+    routes = [route for route in iter_route_contexts(app.routes) if route.path is not None and route.methods]
+    found = [route for route in routes if route.path == path] or [
+        route for route in routes if _pattern(str(route.path)).match(path)
+    ]
+    return sorted({method for route in found for method in route.methods or ()})
+
+
+@lru_cache(maxsize=1024)
+def _pattern(template: str) -> re.Pattern[str]:
+    return compile_path(template)[0]
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:

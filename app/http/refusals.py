@@ -59,6 +59,25 @@ class BodyTooLarge(HttpRefusal):
     status = 413
 
 
+class HeadTooLarge(HttpRefusal):
+    title = "The request's address or headers are too large"
+    status = 431
+
+
+class TooManyRequests(HttpRefusal):
+    """Each person and each address may send so many a second; ``Retry-After`` says when the next may come."""
+
+    title = "Too many requests"
+    status = 429
+
+
+class TooManyAttempts(HttpRefusal):
+    """Too many sign-ins failed for this name or from this address; until ``Retry-After`` no password is compared."""
+
+    title = "Too many sign-ins have failed"
+    status = 429
+
+
 class Unreadable(HttpRefusal):
     """The request does not parse; ``errors`` says where and what would be right."""
 
@@ -108,6 +127,14 @@ class DatabaseUnreachable(HttpRefusal):
     """Nothing was changed, or, if the line broke at the very end, a retry with the same key tells."""
 
     title = "The database does not answer"
+    status = 503
+    headers = MappingProxyType({"Retry-After": "5"})
+
+
+class StandingUnknown(HttpRefusal):
+    """The service has not heard from its database for some seconds, so it cannot tell which sign-ins have ended."""
+
+    title = "The service cannot tell who is signed in"
     status = 503
     headers = MappingProxyType({"Retry-After": "5"})
 

@@ -5,11 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.clock import Clock
 from app.database import Actor, act_for, is_recorded, transaction
 from app.settings import Settings
 
+_machine = Clock()
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -68,9 +71,22 @@ async def moment(request: Request) -> datetime:
     return now
 
 
+async def machine_moment() -> datetime:
+    return _machine.now()
+
+
+async def engine_of(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
 #: A session whose transaction is committed before the answer goes out. With the other scope, "request", the
 #: answer would be on its way already and a failed commit would still look like a success.
 Db = Annotated[Session, Depends(open_transaction, scope="function")]
 #: Contract time at the start of the request.
 Now = Annotated[datetime, Depends(moment)]
+#: Machine time at the start of the request, for sign-ins and keys, which a fast clock must not end.
+MachineNow = Annotated[datetime, Depends(machine_moment)]
+#: For a route whose work is more than one transaction.
+AppEngine = Annotated[Engine, Depends(engine_of)]
 AppSettings = Annotated[Settings, Depends(settings_in_force)]

@@ -6,11 +6,9 @@ from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.database import Step, new_id, together
-from app.ledger.models import LedgerAccount
 from app.ledger.rules import CHART, AccountKind, Line, Overdrawn, Posting, check
 
 # One statement for all that a sale posts: balances, transactions and entries, in one round trip.
@@ -40,6 +38,15 @@ _POST = text("""
     SELECT id FROM moved
 """)
 
+# Sent as arrays: a statement with a row of parameters for each account would be put together anew each time.
+_OPEN = text("""
+    INSERT INTO ledger_accounts (id, book, kind, supply_point_id, normal_side, floor, balance, version)
+    SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:books AS text[]), CAST(:kinds AS text[]),
+                         CAST(:points AS uuid[]), CAST(:sides AS smallint[]), CAST(:floors AS bigint[]),
+                         CAST(:balances AS bigint[]), CAST(:balances AS bigint[]))
+        ON CONFLICT DO NOTHING
+""")
+
 
 def account_id(kind: AccountKind, supply_point_id: UUID | None) -> UUID:
     """Return the id of an account: it follows from the kind and, for a customer's, from the supply point."""
@@ -51,20 +58,17 @@ def account_id(kind: AccountKind, supply_point_id: UUID | None) -> UUID:
 
 def open_accounts(session: Session, supply_point_id: UUID) -> None:
     """Open the customer's accounts of a supply point, and the utility's own where they are not there yet."""
-    rows = [
-        {
-            "id": account_id(kind, supply_point_id),
-            "book": chart.book,
-            "kind": kind,
-            "supply_point_id": supply_point_id if chart.of_customer else None,
-            "normal_side": chart.normal_side,
-            "floor": chart.floor,
-            "balance": 0 if chart.of_customer else None,
-            "version": 0 if chart.of_customer else None,
-        }
-        for kind, chart in CHART.items()
-    ]
-    session.execute(insert(LedgerAccount).values(rows).on_conflict_do_nothing())
+    opened = list(CHART.items())
+    values = {
+        "ids": [account_id(kind, supply_point_id) for kind, _ in opened],
+        "books": [chart.book for _, chart in opened],
+        "kinds": [kind for kind, _ in opened],
+        "points": [supply_point_id if chart.of_customer else None for _, chart in opened],
+        "sides": [chart.normal_side for _, chart in opened],
+        "floors": [chart.floor for _, chart in opened],
+        "balances": [0 if chart.of_customer else None for _, chart in opened],
+    }
+    session.execute(_OPEN, values)
 
 
 def post(

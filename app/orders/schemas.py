@@ -1,27 +1,21 @@
 """Orders by hand and commands as the API takes and shows them."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app.commands.models import CommandStep
 from app.commands.queries import CommandGiven
 from app.commands.rules import RECALLABLE, CommandClass, CommandState, Op
+from app.http.moments import Moment
 from app.notices.rules import NoticeKind
 from app.orders.rules import Action, Order
 
 _LARGEST_POWER_W = 2**40
-_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
-def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
-
-
-Moment = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST), AfterValidator(_in_utc)]
 RoundNo = Annotated[int, Field(ge=1, le=8, examples=[1])]
 AlarmDelay = Annotated[
     int, Field(ge=0, le=15, description="minutes for which the terminal sounds before it acts", examples=[0])

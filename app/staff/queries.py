@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
+from app.roles import Role
 from app.staff.models import Office, StaffMember
 from app.staff.rules import sign_in_name_of
 
@@ -27,8 +28,37 @@ def find_by_sign_in_name(session: Session, *, name: str) -> StaffMember | None:
 def get_staff_member(session: Session, *, staff_member_id: UUID) -> StaffMember:
     person = session.get(StaffMember, staff_member_id)
     if person is None:
-        raise StaffMemberUnknown(f"there is no person {staff_member_id}", remedy="GET /api/v1/staff lists everybody")
+        raise _unknown(staff_member_id)
     return person
+
+
+def lock_staff_member(session: Session, *, staff_member_id: UUID) -> StaffMember:
+    """Return a person as they are now, and keep others from letting them in or changing them until the end."""
+    return _one(session.scalars(_locking(StaffMember.id == staff_member_id)).all(), staff_member_id=staff_member_id)
+
+
+def lock_with_administrators(session: Session, *, staff_member_id: UUID) -> tuple[StaffMember, list[UUID]]:
+    """Return a person and the ids of all active administrators, all locked in the order of ids."""
+    is_administrator = StaffMember.roles.contains([Role.ADMINISTRATOR.value]) & StaffMember.active
+    found = session.scalars(_locking(or_(StaffMember.id == staff_member_id, is_administrator))).all()
+    administrators = [each.id for each in found if each.active and Role.ADMINISTRATOR in each.roles]
+    return _one(found, staff_member_id=staff_member_id), administrators
+
+
+def _locking(which: ColumnElement[bool]) -> Select[StaffMember]:
+    statement = select(StaffMember).where(which).order_by(StaffMember.id).with_for_update(key_share=True)
+    return statement.execution_options(populate_existing=True)
+
+
+def _one(found: Sequence[StaffMember], *, staff_member_id: UUID) -> StaffMember:
+    for person in found:
+        if person.id == staff_member_id:
+            return person
+    raise _unknown(staff_member_id)
+
+
+def _unknown(staff_member_id: UUID) -> StaffMemberUnknown:
+    return StaffMemberUnknown(f"there is no person {staff_member_id}", remedy="GET /api/v1/staff lists everybody")
 
 
 def list_staff(session: Session, *, limit: int, after: str | None = None) -> Sequence[StaffMember]:

@@ -1,65 +1,20 @@
-"""Sign-in, and the lists of people and offices."""
+"""People and offices."""
 
-from typing import Annotated
-from urllib.parse import parse_qsl
-
-from fastapi import APIRouter, Depends, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from fastapi import APIRouter
 
 from app.http.paging import Page, Paging, page_of
-from app.http.policies import CurrentPerson, Person, allow, anyone, signed_in, write_token
-from app.http.refusals import NotSignedIn
-from app.http.transaction import AppSettings, Db, Now
+from app.http.policies import allow, signed_in
+from app.http.transaction import Db, Now
 from app.roles import Role
 from app.staff import queries, service
-from app.staff.schemas import AccessToken, OfficeShown, PersonShown, SignInForm, StaffMemberToHire
+from app.staff.schemas import OfficeShown, PersonShown, StaffMemberToHire
 
 router = APIRouter(tags=["people"])
-
-_FORM_IN_OPENAPI = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/x-www-form-urlencoded": {"schema": SignInForm.model_json_schema()}},
-    }
-}
-
-
-async def sign_in_form(request: Request) -> SignInForm:
-    """Read the form by hand: two short fields need no parser of uploads."""
-    try:
-        fields = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=20))
-        return SignInForm.model_validate(fields)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False)]
-        raise RequestValidationError(found) from None
-    except ValueError:
-        message = "should be a form of UTF-8 text with the fields username and password"
-        raise RequestValidationError([{"type": "form", "loc": ("body",), "msg": message}]) from None
-
-
-@router.post("/auth/token", summary="Sign in", dependencies=[anyone()], openapi_extra=_FORM_IN_OPENAPI)
-def create_token(
-    form: Annotated[SignInForm, Depends(sign_in_form)], session: Db, now: Now, settings: AppSettings
-) -> AccessToken:
-    """Exchange name and password, sent as a form, for an access token."""
-    try:
-        member = service.sign_in(session, name=form.username, password=form.password.get_secret_value(), now=now)
-    except service.SignInRefused as refusal:
-        raise NotSignedIn(refusal.detail, remedy=refusal.remedy) from None
-    person = Person(id=member.id, sign_in_name=member.sign_in_name, roles=frozenset(member.roles))
-    token = write_token(person, secret=settings.token_secret.get_secret_value(), lifetime_s=settings.token_lifetime_s)
-    return AccessToken(access_token=token, expires_in=settings.token_lifetime_s, person=PersonShown.of(member))
-
-
-@router.get("/auth/me", summary="Who am I", dependencies=[signed_in()])
-def read_me(person: CurrentPerson, session: Db) -> PersonShown:
-    return PersonShown.of(queries.get_staff_member(session, staff_member_id=person.id))
 
 
 @router.get("/staff", summary="List people", dependencies=[allow(Role.ADMINISTRATOR, Role.AUDITOR)])
 def list_staff(session: Db, paging: Paging) -> Page[PersonShown]:
-    """People in the order of their sign-in names, those who have left included."""
+    """People and clients in the order of their sign-in names, those who have left included."""
     rows = queries.list_staff(session, limit=paging.rows_wanted, after=paging.after)
     return page_of(rows, request=paging, key=lambda row: row.sign_in_name, show=PersonShown.of)
 

@@ -1,6 +1,7 @@
 """Roles of people, and what a sign-in name and a password must be."""
 
 import re
+from enum import StrEnum
 
 from app.errors import Refused
 
@@ -9,6 +10,13 @@ MAX_PASSWORD_LENGTH = 128
 SIGN_IN_NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{1,62}"
 
 _SIGN_IN_NAME = re.compile(SIGN_IN_NAME_PATTERN)
+
+
+class Kind(StrEnum):
+    """A client is a program of others, which calls with keys instead of a password."""
+
+    PERSON = "person"
+    CLIENT = "client"
 
 
 class SignInNameUnusable(Refused):

@@ -1,27 +1,21 @@
 """People and offices as the API shows them."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from app.roles import Role
 from app.staff.models import Office, StaffMember
-from app.staff.rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
+from app.staff.rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Kind
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
-class SignInForm(BaseModel):
-    """The password form of OAuth 2 (RFC 6749, section 4.3.2); its other fields are not used."""
-
-    username: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["li.na"])
-    password: SecretStr = Field(min_length=1, max_length=1000)
-
-
 class PersonShown(BaseModel):
     id: UUID
+    kind: Kind = Field(description="a client is a program that calls with keys", examples=["person"])
     sign_in_name: str = Field(examples=["li.na"])
     name_zh: str = Field(examples=["李娜"])
     name_en: str = Field(examples=["Li Na"])
@@ -34,6 +28,7 @@ class PersonShown(BaseModel):
     def of(cls, person: StaffMember) -> Self:
         return cls(
             id=person.id,
+            kind=Kind(person.kind),
             sign_in_name=person.sign_in_name,
             name_zh=person.name_zh,
             name_en=person.name_en,
@@ -42,13 +37,6 @@ class PersonShown(BaseModel):
             active=person.active,
             created_at=person.created_at,
         )
-
-
-class AccessToken(BaseModel):
-    access_token: str
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - the name of a scheme
-    expires_in: int = Field(description="seconds of life, whatever the speed of the service's clock")
-    person: PersonShown
 
 
 class StaffMemberToHire(BaseModel):

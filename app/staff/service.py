@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from argon2 import PasswordHasher
@@ -12,12 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.audit.rules import Deed
-from app.database import act_for, actor_of, new_id
-from app.errors import Conflict, Refused
+from app.database import new_id
+from app.errors import Conflict
 from app.roles import Role
 from app.staff.models import Office, StaffMember
-from app.staff.queries import find_by_sign_in_name
-from app.staff.rules import check_password, check_sign_in_name, sign_in_name_of
+from app.staff.rules import Kind, check_password, check_sign_in_name, sign_in_name_of
 
 #: Argon2id at the least cost that OWASP advises (19 MiB, 2 passes): all tills sign in within the same minute
 #: of a morning, and each sign-in holds that memory while it is checked.
@@ -32,10 +31,8 @@ class SignInNameTaken(Conflict):
     title = "The sign-in name is taken"
 
 
-class SignInRefused(Refused):
-    """One answer for an unknown name, a wrong password and a person who has left: it tells guessers nothing."""
-
-    title = "The sign-in was refused"
+class IsNoPerson(Conflict):
+    title = "This is a client, not a person"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,52 +73,114 @@ def hire(session: Session, new: NewStaffMember, *, office: Office, now: datetime
     name = sign_in_name_of(new.sign_in_name)
     check_sign_in_name(name)
     check_password(new.password)
-    person = StaffMember(
-        id=new_id(),
-        sign_in_name=name,
-        name_zh=new.name_zh,
-        name_en=new.name_en,
-        office_id=office.id,
-        password_hash=_hasher.hash(new.password),
-        roles=sorted({role.value for role in new.roles}),
-        active=True,
-        created_at=now,
+    return _take_in(
+        session,
+        StaffMember(
+            id=new_id(),
+            kind=Kind.PERSON.value,
+            sign_in_name=name,
+            name_zh=new.name_zh,
+            name_en=new.name_en,
+            office_id=office.id,
+            password_hash=_hasher.hash(new.password),
+            roles=_kept(new.roles),
+            active=True,
+            created_at=now,
+        ),
+        office=office,
+        now=now,
     )
-    session.add(person)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewClient:
+    """A program of others that shall call with keys."""
+
+    name: str
+    name_zh: str
+    name_en: str
+    roles: Collection[Role]
+
+
+def take_in_client(session: Session, new: NewClient, *, office: Office, now: datetime) -> StaffMember:
+    """Take a client in; it can do nothing until it is given a key.
+
+    Raises:
+        SignInNameUnusable: see the rule.
+        SignInNameTaken: a person or a client has this name.
+    """
+    name = sign_in_name_of(new.name)
+    check_sign_in_name(name)
+    return _take_in(
+        session,
+        StaffMember(
+            id=new_id(),
+            kind=Kind.CLIENT.value,
+            sign_in_name=name,
+            name_zh=new.name_zh,
+            name_en=new.name_en,
+            office_id=office.id,
+            password_hash=None,
+            roles=_kept(new.roles),
+            active=True,
+            created_at=now,
+        ),
+        office=office,
+        now=now,
+    )
+
+
+def change_password(person: StaffMember, *, password: str) -> None:
+    """Give a person another password.
+
+    Raises:
+        PasswordUnusable: see the rule.
+        IsNoPerson: it is a client.
+    """
+    if person.kind != Kind.PERSON:
+        raise IsNoPerson(
+            f"{person.sign_in_name} is a client and has no password", remedy="give it a key: POST /api/v1/clients"
+        )
+    check_password(password)
+    person.password_hash = _hasher.hash(password)
+
+
+def change_roles(person: StaffMember, *, roles: Collection[Role]) -> None:
+    """Give a person or a client other roles, for what is signed in or called from then on."""
+    person.roles = _kept(roles)
+
+
+def is_right(password: str, *, password_hash: str | None) -> bool:
+    """Tell whether it is the password; without a hash it takes as long, so that time does not tell names apart."""
+    try:
+        _hasher.verify(password_hash or _hash_of_nobody(), password)
+    except VerifyMismatchError:
+        return False
+    return password_hash is not None
+
+
+def _take_in(session: Session, member: StaffMember, *, office: Office, now: datetime) -> StaffMember:
+    session.add(member)
     try:
         session.flush()
     except IntegrityError as error:
-        raise SignInNameTaken(f"somebody signs in as {name!r} already", remedy="choose another name") from error
-    after = {"name_zh": person.name_zh, "name_en": person.name_en, "office": office.code, "roles": person.roles}
-    audit.record(session, Deed(action="person.hired", subject_kind="person", subject=name, after=after), at=now)
-    return person
+        raise SignInNameTaken(
+            f"somebody signs in as {member.sign_in_name!r} already", remedy="choose another name"
+        ) from error
+    after = {
+        "kind": member.kind,
+        "name_zh": member.name_zh,
+        "name_en": member.name_en,
+        "office": office.code,
+        "roles": member.roles,
+    }
+    deed = Deed(action="person.hired", subject_kind="person", subject=member.sign_in_name, after=after)
+    audit.record(session, deed, at=now)
+    return member
 
 
-def sign_in(session: Session, *, name: str, password: str, now: datetime) -> StaffMember:
-    """Return the person whose name and password these are.
-
-    Raises:
-        SignInRefused: no such name, another password, or no longer active.
-    """
-    person = find_by_sign_in_name(session, name=name)
-    # An unknown name costs the same work as a known one, so that time does not tell names apart.
-    password_hash = _hash_of_nobody() if person is None else person.password_hash
-    if _is_right(password, password_hash=password_hash) and person is not None and person.active:
-        act_for(session, replace(actor_of(session), staff_member_id=person.id, name=person.sign_in_name))
-        deed = Deed(action="person.signed_in", subject_kind="person", subject=person.sign_in_name)
-        audit.record(session, deed, at=now)
-        return person
-    raise SignInRefused(
-        "the name and the password do not belong together, or the person is no longer active",
-        remedy="check both, or ask an administrator",
-    )
-
-
-def _is_right(password: str, *, password_hash: str) -> bool:
-    try:
-        return _hasher.verify(password_hash, password)
-    except VerifyMismatchError:
-        return False
+def _kept(roles: Collection[Role]) -> list[str]:
+    return sorted({role.value for role in roles})
 
 
 @functools.cache

@@ -2,35 +2,46 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
 from app.clock import Clock, monotonic_s, sleep
 from app.commands.rules import AckStep
 from app.commands.service import Answer
-from app.database import in_transaction
+from app.database import in_transaction, sqlstate
 from app.load_control.service import Pace
 from app.mqtt import messages, topics
 from app.mqtt.messages import UnreadableError
 from app.terminal_reports import service
-from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable
-from app.terminal_reports.service import Receipt, Recorded
+from app.terminal_reports.rules import Batch, EventRow, Heard, ReportRow, Seen, Unreadable
+from app.terminal_reports.service import GAPS_NAMED, Receipt, Recorded
 from app.terminals import presence
 
 log = structlog.get_logger()
 
 RECEIVED = Counter("wattgate_messages_received_total", "Messages from terminals", ["kind"])
 COMMITTED = Counter("wattgate_messages_committed_total", "Messages from terminals whose batch is committed")
+SETTLED = Counter(
+    "wattgate_messages_settled_total",
+    "Messages from terminals by what became of them: stored, repeated, noted, quarantined",
+    ["kind", "outcome"],
+)
 DROPPED = Counter("wattgate_messages_dropped_total", "Messages not taken because the queue was full")
 BATCH_SECONDS = Histogram("wattgate_batch_seconds", "Time to record a batch")
+BATCH_MESSAGES = Histogram(
+    "wattgate_batch_messages", "Messages recorded together", buckets=(1, 3, 10, 30, 100, 300, 600, 1000)
+)
 WAITING = Gauge("wattgate_ingest_queue", "Messages that wait to be recorded")
+LAG = Gauge("wattgate_ingest_lag_seconds", "Age of the oldest message that is not recorded yet; 0 when there is none")
+OWED = Gauge("wattgate_receipts_owed", "Terminals whose receipt is due and not sent yet")
 
 _BATCH_MESSAGES = 1000
 _BATCH_S = 0.05
@@ -38,8 +49,11 @@ _QUEUE_MESSAGES = 20_000
 _QUEUE_FULL_S = 5.0
 _RECEIPT_EVERY_S = 1.0
 _GAPS_ASKED_FOR = 4
-_GAPS_IN_A_RECEIPT = 100
+#: PostgreSQL has met a limit of its own with what it was given; trying again would end the same way for ever.
+_LIMIT_MET = "54"
+_NO_KIND = "none"
 
+T = TypeVar("T")
 Frame = tuple[str, bytes]
 Publish = Callable[[str, bytes], object]
 
@@ -63,6 +77,9 @@ class Ingest:
         self._thread = threading.Thread(target=self._run, name="ingest", daemon=True)
         self._owed: dict[tuple[str, UUID], _Owed] = {}
         self._last_receipt_s: dict[str, float] = {}
+        self._recording = False
+        LAG.set_function(self._lag_s)
+        OWED.set_function(lambda: len(self._owed))
 
     def start(self) -> None:
         self._thread.start()
@@ -85,6 +102,7 @@ class Ingest:
     def _run(self) -> None:
         while not (self._stopping.is_set() and self._frames.empty()):
             frames = self._gather()
+            self._recording = bool(frames)
             WAITING.set(self._frames.qsize())
             try:
                 if frames:
@@ -93,6 +111,10 @@ class Ingest:
             except Exception:
                 # The thread must outlive whatever this was: without receipts the terminals send it all again.
                 log.exception("a batch was given up", messages=len(frames))
+            self._recording = False
+
+    def _lag_s(self) -> float:
+        return monotonic_s() - self._oldest_s if self._recording else 0.0
 
     def _gather(self) -> list[Frame]:
         try:
@@ -109,29 +131,42 @@ class Ingest:
         return frames
 
     def _record(self, frames: list[Frame]) -> None:
-        """Record frames whole; wait out a database that is away, and take a batch apart that it cannot store."""
+        """Record frames whole; wait out a database that is away, and take a batch apart that cannot be recorded.
+
+        Whatever a message brings about, it must not take those beside it along: they would all be sent again,
+        together, for ever.
+        """
         batch = read_batch(frames)
+        try:
+            recorded = self._patiently(partial(self._write, batch), messages=len(frames))
+        except Exception as error:  # noqa: BLE001 - by halves it is found which message it was
+            log.warning("a batch could not be recorded", messages=len(frames), error=_said(error))
+            self._take_apart(frames, reason=_said(error))
+            return
+        if recorded is not None:
+            COMMITTED.inc(len(frames))
+            BATCH_MESSAGES.observe(len(frames))
+            settle(recorded.outcomes, batch.unreadable)
+            self._answer(recorded)
+
+    def _write(self, batch: Batch) -> Recorded:
+        with BATCH_SECONDS.time():
+            now = self._pace.clock.now()
+            heard_at = now - self._pace.clock.lived(monotonic_s() - self._oldest_s)
+            return in_transaction(self._engine, service.record, batch, pace=self._pace, now=now, heard_at=heard_at)
+
+    def _patiently(self, work: Callable[[], T], *, messages: int) -> T | None:
+        """Do it once the database is there; None when the end comes before that."""
         while True:
             try:
-                with BATCH_SECONDS.time():
-                    now = self._pace.clock.now()
-                    heard_at = now - self._pace.clock.lived(monotonic_s() - self._oldest_s)
-                    recorded = in_transaction(
-                        self._engine, service.record, batch, pace=self._pace, now=now, heard_at=heard_at
-                    )
+                return work()
             except OperationalError as error:
-                log.warning("the database is away; the batch waits", messages=len(frames), error=str(error.orig))
+                if (sqlstate(error) or "").startswith(_LIMIT_MET):
+                    raise
+                log.warning("the database is away; the batch waits", messages=messages, error=str(error.orig))
                 if self._stopping.is_set():
-                    return
+                    return None
                 sleep(0.5)
-            except DBAPIError as error:
-                log.exception("a batch could not be stored", messages=len(frames))
-                self._take_apart(frames, reason=str(error.orig))
-                return
-            else:
-                COMMITTED.inc(len(frames))
-                self._answer(recorded)
-                return
 
     def _take_apart(self, frames: list[Frame], *, reason: str) -> None:
         if len(frames) > 1:
@@ -140,12 +175,22 @@ class Ingest:
             self._record(frames[middle:])
             return
         topic, payload = frames[0]
-        poison = Unreadable(topic, payload, f"the database refused it: {reason[:300]}")
-        in_transaction(
-            self._engine, lambda session: service.quarantine(session, [poison], now=self._pace.clock.now())
+        poison = Unreadable(
+            _storable(topic), payload[: topics.MAX_PAYLOAD_BYTES], f"it could not be recorded: {reason[:300]}"
         )
+        if self._patiently(partial(self._put_aside, poison), messages=1):
+            COMMITTED.inc()
+            settle({}, [poison])
+
+    def _put_aside(self, poison: Unreadable) -> bool:
+        in_transaction(self._engine, service.quarantine, [poison], now=self._pace.clock.now())
+        return True
 
     def _answer(self, recorded: Recorded) -> None:
+        for one in recorded.changed:
+            log.info(
+                "command changed", command_id=one.command_id, terminal_id=one.terminal_id, op=one.op, state=one.state
+            )
         for terminal_id, challenge in recorded.challenges.items():
             sent = messages.ClockChallenge(at=self._pace.clock.now(), challenge=challenge)
             self._tell(terminal_id, "clock", messages.encode(sent))
@@ -193,10 +238,34 @@ def send_clocks(engine: Engine, *, clock: Clock, publish: Publish) -> int:
 
 def in_one_message(receipt: Receipt) -> Receipt:
     """Cut a receipt with very many gaps short before the first gap that has no room: it never covers a lost one."""
-    if len(receipt.missing) <= _GAPS_IN_A_RECEIPT:
+    if len(receipt.missing) <= GAPS_NAMED:
         return receipt
-    first_left_out = receipt.missing[_GAPS_IN_A_RECEIPT][0]
-    return receipt._replace(upto=first_left_out - 1, missing=receipt.missing[:_GAPS_IN_A_RECEIPT])
+    first_left_out = receipt.missing[GAPS_NAMED][0]
+    return receipt._replace(upto=first_left_out - 1, missing=receipt.missing[:GAPS_NAMED])
+
+
+def settle(outcomes: Mapping[tuple[str, str], int], unreadable: Iterable[Unreadable]) -> None:
+    """Count what became of committed messages."""
+    for (kind, outcome), number in outcomes.items():
+        SETTLED.labels(kind, outcome).inc(number)
+    for one in unreadable:
+        SETTLED.labels(_kind_of(one.topic), "quarantined").inc()
+
+
+def _kind_of(topic: str) -> str:
+    try:
+        return topics.parse_up(topic).kind
+    except ValueError:
+        return _NO_KIND
+
+
+def _said(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or repr(error))
+
+
+def _storable(topic: str) -> str:
+    """Write a topic of any bytes as PostgreSQL can hold it."""
+    return topic[:300].encode(errors="backslashreplace").decode().replace("\0", "\\x00")
 
 
 def read_batch(frames: list[Frame]) -> Batch:
@@ -207,8 +276,10 @@ def read_batch(frames: list[Frame]) -> Batch:
             terminal_id, kind = topics.parse_up(topic)
             RECEIVED.labels(kind).inc()
             _READERS[kind](batch, terminal_id, messages.parse_up(kind, payload))
+            batch.heard.append(Heard(kind, terminal_id, topic, payload))
         except (UnreadableError, ValueError) as error:
-            batch.unreadable.append(Unreadable(topic[:300], payload[: topics.MAX_PAYLOAD_BYTES], str(error)))
+            kept = payload[: topics.MAX_PAYLOAD_BYTES]
+            batch.unreadable.append(Unreadable(_storable(topic), kept, str(error)))
     return batch
 
 
@@ -253,7 +324,7 @@ def _read_birth(batch: Batch, terminal_id: str, told: messages.Birth) -> None:
             results={str(one.command_id): (AckStep(one.step), one.code) for one in told.results},
         )
     )
-    batch.deaths.pop(terminal_id, None)
+    batch.deaths.discard((terminal_id, told.session))
 
 
 def _read_heartbeat(batch: Batch, terminal_id: str, told: messages.Heartbeat) -> None:
@@ -272,7 +343,7 @@ def _read_heartbeat(batch: Batch, terminal_id: str, told: messages.Heartbeat) ->
 
 
 def _read_death(batch: Batch, terminal_id: str, told: messages.Death) -> None:
-    batch.deaths[terminal_id] = told.session
+    batch.deaths.add((terminal_id, told.session))
 
 
 def _read_ack(batch: Batch, terminal_id: str, told: messages.Ack) -> None:

@@ -62,6 +62,14 @@ class TerminalSpool(Base):
     __table_args__ = ({"postgresql_with": {"fillfactor": "70"}},)
 
 
+class ReportsLetGo(Base):
+    """A moment from before which the owner has dropped reports; only ever added."""
+
+    __tablename__ = "reports_let_go"
+
+    before: Mapped[datetime] = mapped_column(primary_key=True)
+
+
 class QuarantinedMessage(Base):
     """A payload that could not be read, kept with the reason."""
 

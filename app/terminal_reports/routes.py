@@ -5,9 +5,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime
 
 from app.customers.queries import supply_point
+from app.http.moments import WrittenMoment
 from app.http.paging import Page, PageRequest, Paging, page_of
 from app.http.policies import allow, signed_in
 from app.http.refusals import CursorUnreadable
@@ -24,11 +24,11 @@ router = APIRouter(tags=["reports"])
 
 async def span_asked(
     begins_at: Annotated[
-        AwareDatetime | None,
+        WrittenMoment | None,
         Query(alias="from", description="at this moment or later", examples=["2026-03-01T00:00:00Z"]),
     ] = None,
     ends_at: Annotated[
-        AwareDatetime | None, Query(alias="to", description="before this moment", examples=["2026-03-02T00:00:00Z"])
+        WrittenMoment | None, Query(alias="to", description="before this moment", examples=["2026-03-02T00:00:00Z"])
     ] = None,
 ) -> Span:
     return Span(begins_at=begins_at, ends_at=ends_at)

@@ -1,12 +1,15 @@
 """What terminals told, free of transport: the rows of a batch, and which of them say something about now."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.commands.rules import AckStep
+
+_WITH_A_ROW = frozenset({"report", "backfill", "event", "ack"})
 
 
 class ReportRow(NamedTuple):
@@ -56,6 +59,15 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+class Heard(NamedTuple):
+    """A message that could be read, as it came."""
+
+    kind: str
+    terminal_id: str
+    topic: str
+    payload: bytes
+
+
 @dataclass(kw_only=True)
 class Batch:
     """What has arrived since the last batch, in the order in which it came."""
@@ -63,13 +75,14 @@ class Batch:
     reports: list[ReportRow] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
-    deaths: dict[str, str] = field(default_factory=dict)
+    deaths: set[tuple[str, str]] = field(default_factory=set)
     answers: list[Any] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
 
     def terminal_ids(self) -> set[str]:
         told = (self.reports, self.events, self.seen, self.answers)
-        return {row.terminal_id for rows in told for row in rows} | set(self.deaths)
+        return {row.terminal_id for rows in told for row in rows} | {terminal_id for terminal_id, _ in self.deaths}
 
     def without(self, strangers: set[str]) -> "Batch":
         """Return the batch less what unregistered terminals told."""
@@ -77,9 +90,10 @@ class Batch:
             reports=[row for row in self.reports if row.terminal_id not in strangers],
             events=[row for row in self.events if row.terminal_id not in strangers],
             seen=[row for row in self.seen if row.terminal_id not in strangers],
-            deaths={name: session for name, session in self.deaths.items() if name not in strangers},
+            deaths={(name, session) for name, session in self.deaths if name not in strangers},
             answers=[row for row in self.answers if row.terminal_id not in strangers],
             unreadable=self.unreadable,
+            heard=[row for row in self.heard if row.terminal_id not in strangers],
         )
 
 
@@ -110,3 +124,25 @@ def last_seen(seen: Iterable[Seen]) -> dict[str, Seen]:
         else:
             found[row.terminal_id] = row
     return found
+
+
+def tallied(*, heard: Mapping[str, int], added: Mapping[str, int], stray: int) -> Counter[tuple[str, str]]:
+    """Say what became of messages that could be read, by kind and outcome; the sum is the number of messages.
+
+    Ten reports heard, seven of them new: seven stored, three repeated. Births, heartbeats and deaths have no row of
+    their own: they are noted.
+
+    Args:
+        heard: messages of known terminals, by kind.
+        added: rows that were new, by kind.
+        stray: answers that fit no command; they were put aside.
+    """
+    outcomes = Counter({("ack", "quarantined"): stray})
+    for kind, number in heard.items():
+        if kind in _WITH_A_ROW:
+            aside = stray if kind == "ack" else 0
+            outcomes[kind, "stored"] += added.get(kind, 0)
+            outcomes[kind, "repeated"] += number - added.get(kind, 0) - aside
+        else:
+            outcomes[kind, "noted"] += number
+    return +outcomes

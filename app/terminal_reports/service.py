@@ -1,13 +1,14 @@
 """Records batches of what terminals told, with set-based SQL, and has control look at what has changed."""
 
 import secrets
+from collections import Counter as Tally
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.orm import Session
 
@@ -15,37 +16,53 @@ from app.commands import service as commands
 from app.commands.models import Command
 from app.commands.rules import OPEN, CommandState, Evidence, Op
 from app.customers import service as customers
+from app.database import new_id
 from app.load_control import queries as load_control_queries
 from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.notices import service as notices
-from app.terminal_reports.models import QuarantinedMessage
-from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable, last_seen, newest
+from app.terminal_reports.rules import Batch, EventRow, Heard, ReportRow, Seen, Unreadable, last_seen, newest, tallied
 from app.terminals import presence
 from app.terminals.models import Terminal
 from app.terminals.presence import Counter, Told
 
 _ADD_REPORTS = text("""
+    WITH added AS (
     INSERT INTO terminal_reports
            (terminal_id, spool_id, seq, at, received_at, backfilled, supplied_wh, active_power_w, payload)
-    SELECT terminal_id, spool_id, seq, at, :now, backfilled, supplied_wh, active_power_w, CAST(payload AS jsonb)
+    SELECT told.terminal_id, told.spool_id, told.seq, told.at, :now, told.backfilled, told.supplied_wh,
+           told.active_power_w, CAST(told.payload AS jsonb)
       FROM unnest(CAST(:terminals AS text[]), CAST(:spools AS uuid[]), CAST(:seqs AS bigint[]),
                   CAST(:ats AS timestamptz[]), CAST(:backfilled AS boolean[]), CAST(:supplied AS bigint[]),
                   CAST(:powers AS bigint[]), string_to_array(:payloads, E'\\n'))
         AS told (terminal_id, spool_id, seq, at, backfilled, supplied_wh, active_power_w, payload)
-     -- The primary key holds `at`, as partitions want it; a number is stored once whatever time it comes with.
-     WHERE NOT EXISTS (SELECT FROM terminal_spools AS spool WHERE spool.terminal_id = told.terminal_id
-                          AND spool.spool_id = told.spool_id AND spool.stored @> told.seq)
+      LEFT JOIN terminal_spools AS spool ON spool.terminal_id = told.terminal_id AND spool.spool_id = told.spool_id
+     -- The primary key holds `at`, as partitions want it; a number is stored once whatever time it comes with. A
+     -- number can be taken without a report of that number, by an event or by a birth that gave it up for lost. What
+     -- was let go with its month and comes again is not new.
+     WHERE (spool.stored @> told.seq) IS NOT TRUE
+        OR (NOT EXISTS (SELECT FROM terminal_reports AS kept WHERE kept.terminal_id = told.terminal_id
+                           AND kept.spool_id = told.spool_id AND kept.seq = told.seq)
+            AND told.at >= coalesce((SELECT max(before) FROM reports_let_go), '-infinity'))
     ON CONFLICT DO NOTHING
+    RETURNING backfilled)
+    SELECT count(*) FILTER (WHERE NOT backfilled) AS report, count(*) FILTER (WHERE backfilled) AS backfill FROM added
 """)
 
 _ADD_EVENTS = text("""
     INSERT INTO terminal_events (terminal_id, spool_id, seq, at, received_at, type, detail)
-    SELECT terminal_id, spool_id, seq, at, :now, type, CAST(detail AS jsonb)
+    SELECT told.terminal_id, told.spool_id, told.seq, told.at, :now, told.type, CAST(told.detail AS jsonb)
       FROM unnest(CAST(:terminals AS text[]), CAST(:spools AS uuid[]), CAST(:seqs AS bigint[]),
                   CAST(:ats AS timestamptz[]), CAST(:types AS text[]), CAST(:details AS text[]))
         AS told (terminal_id, spool_id, seq, at, type, detail)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING seq
+""")
+
+_QUARANTINE = text("""
+    INSERT INTO quarantined_messages (id, topic, payload, reason, received_at)
+    SELECT id, topic, payload, reason, :now
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:topics AS text[]), CAST(:payloads AS bytea[]),
+                  CAST(:reasons AS text[])) AS told (id, topic, payload, reason)
 """)
 
 _KEEP_SPOOLS = text("""
@@ -61,17 +78,23 @@ _KEEP_SPOOLS = text("""
         RETURNING terminal_id, spool_id, stored
     )
     SELECT terminal_id, spool_id, upper(stored) - 1 AS upto,
-           int8multirange(int8range(1, upper(stored))) - stored AS missing
+           (SELECT array_agg(gap) FROM (SELECT unnest(int8multirange(int8range(1, upper(stored))) - stored) AS gap
+                                         LIMIT :gaps) AS first) AS missing
       FROM kept
 """)
 
 
 #: More supply points at once would hold their locks, and the cashiers', for too long; the sweep takes the rest.
 _DECIDED_AT_ONCE = 50
+#: A terminal that invents numbers makes gaps without end; no receipt has room for more than these.
+GAPS_NAMED = 100
 
 
 class Receipt(NamedTuple):
-    """What a terminal may forget: everything up to ``upto`` but the inclusive ranges that are missing."""
+    """What a terminal may forget: everything up to ``upto`` but the inclusive ranges that are missing.
+
+    Of very many ranges only the first ``GAPS_NAMED`` and one more are there.
+    """
 
     terminal_id: str
     spool_id: UUID
@@ -81,10 +104,16 @@ class Receipt(NamedTuple):
 
 @dataclass(kw_only=True)
 class Recorded:
-    """What is to be sent once the batch is committed."""
+    """What is to be sent once the batch is committed, and what became of its messages by kind and outcome.
+
+    A message is `stored` as a row of its own, `repeated` when such a row was there, `noted` when it moved or could
+    have moved the live state, or `quarantined`.
+    """
 
     receipts: list[Receipt]
     challenges: dict[str, str]
+    changed: list[commands.Changed]
+    outcomes: Tally[tuple[str, str]]
 
 
 def record(
@@ -97,27 +126,33 @@ def record(
     current = presence.sessions_of(session, batch.terminal_ids())
     strangers = batch.terminal_ids() - set(current)
     known = batch.without(strangers) if strangers else batch
-    quarantine(session, [*known.unreadable, *_of_strangers(strangers)], now=now)
+    strange = [one for one in batch.heard if one.terminal_id in strangers]
+    quarantine(session, [*known.unreadable, *_of_strangers(strange)], now=now)
     seen = last_seen(known.seen)
     challenges = {name: secrets.token_hex(8) for name, row in seen.items() if row.session != current[name]}
     _note_presence(session, known, seen, challenges, now=now)
-    _add_reports(session, known.reports, now=now)
-    _add_events(session, known.events, now=now)
+    added = {**_add_reports(session, known.reports, now=now), "event": _add_events(session, known.events, now=now)}
     receipts = _keep_spools(session, known, now=now)
-    _follow_up(session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now)
-    return Recorded(receipts=receipts, challenges=challenges)
+    stray, changed = _follow_up(
+        session, known, seen, births=set(challenges), pace=pace, now=now, heard_at=heard_at or now
+    )
+    added["ack"] = len(known.answers) - stray
+    outcomes = tallied(heard=Tally(one.kind for one in known.heard), added=added, stray=stray)
+    outcomes.update((one.kind, "quarantined") for one in strange)
+    return Recorded(receipts=receipts, challenges=challenges, outcomes=outcomes, changed=changed)
 
 
 def quarantine(session: Session, unreadable: Iterable[Unreadable], *, now: datetime) -> None:
     """Keep what could not be read, with the reason."""
-    rows = [{**one._asdict(), "received_at": now} for one in unreadable]
-    if rows:
-        session.execute(insert(QuarantinedMessage), rows)
+    if rows := list(unreadable):
+        topics, payloads, reasons = (list(column) for column in zip(*rows, strict=True))
+        values = {"ids": [new_id() for _ in rows], "topics": topics, "payloads": payloads, "reasons": reasons}
+        session.execute(_QUARANTINE, {**values, "now": now})
 
 
-def _of_strangers(strangers: set[str]) -> list[Unreadable]:
+def _of_strangers(strange: Iterable[Heard]) -> list[Unreadable]:
     reason = "the terminal is not registered or is retired"
-    return [Unreadable(topic=f"lm/v1/{name}/up", payload=b"", reason=reason) for name in sorted(strangers)]
+    return [Unreadable(topic=one.topic, payload=one.payload, reason=reason) for one in strange]
 
 
 def _note_presence(
@@ -160,12 +195,13 @@ def _note_presence(
         presence.note_deaths(session, batch.deaths, now=now)
 
 
-def _add_reports(session: Session, reports: list[ReportRow], *, now: datetime) -> None:
+def _add_reports(session: Session, reports: list[ReportRow], *, now: datetime) -> dict[str, int]:
+    """Store reports; returns how many of each kind were new."""
     if not reports:
-        return
+        return {}
     once = {(row.terminal_id, row.spool_id, row.seq): row for row in reversed(reports)}
     columns = list(zip(*once.values(), strict=True))
-    session.execute(
+    added = session.execute(
         _ADD_REPORTS,
         {
             "terminals": list(columns[0]),
@@ -180,15 +216,18 @@ def _add_reports(session: Session, reports: list[ReportRow], *, now: datetime) -
             "payloads": "\n".join(columns[9]),
             "now": now,
         },
-    )
+    ).one()
+    return {"report": added.report, "backfill": added.backfill}
 
 
-def _add_events(session: Session, events: list[EventRow], *, now: datetime) -> None:
+def _add_events(session: Session, events: list[EventRow], *, now: datetime) -> int:
+    """Store events; returns how many were new."""
     if not events:
-        return
+        return 0
     columns = [list(column) for column in zip(*events, strict=True)]
     names = ("terminals", "spools", "seqs", "ats", "types", "details")
-    session.execute(_ADD_EVENTS, {**dict(zip(names, columns, strict=True)), "now": now})
+    added = session.execute(_ADD_EVENTS, {**dict(zip(names, columns, strict=True)), "now": now})
+    return len(added.all())
 
 
 def _keep_spools(session: Session, batch: Batch, *, now: datetime) -> list[Receipt]:
@@ -206,9 +245,10 @@ def _keep_spools(session: Session, batch: Batch, *, now: datetime) -> list[Recei
         return []
     names = ("terminals", "spools", "lows", "highs")
     columns = [list(column) for column in zip(*numbers, strict=True)]
-    rows = session.execute(_KEEP_SPOOLS, {**dict(zip(names, columns, strict=True)), "now": now})
+    values = {**dict(zip(names, columns, strict=True)), "now": now, "gaps": GAPS_NAMED + 1}
     return [
-        Receipt(row.terminal_id, row.spool_id, row.upto, [_inclusive(gap) for gap in row.missing]) for row in rows
+        Receipt(row.terminal_id, row.spool_id, row.upto, [_inclusive(gap) for gap in row.missing or ()])
+        for row in session.execute(_KEEP_SPOOLS, values)
     ]
 
 
@@ -225,8 +265,11 @@ def _follow_up(
     pace: Pace,
     now: datetime,
     heard_at: datetime,
-) -> None:
-    """Apply answers and evidence, then decide anew where something changed. Locks supply points before commands."""
+) -> tuple[int, list[commands.Changed]]:
+    """Apply answers and evidence, then decide anew where something changed. Locks supply points before commands.
+
+    Returns how many answers fit no command, and the commands whose state changed.
+    """
     crossed = load_control_queries.crossed(session, {row.terminal_id for row in batch.reports})
     answered = {answer.terminal_id for answer in batch.answers}
     waiting = _with_unproved_commands(session, batch.terminal_ids())
@@ -235,7 +278,7 @@ def _follow_up(
         load_control.look_again(session, _points_of(session, births), now)
     concerned = crossed + list(waiting.values()) + _points_of(session, answered - set(waiting))
     if not concerned:
-        return
+        return 0, []
     customers.lock_supply_points(session, concerned)
     if births:
         commands.retry_at_birth(session, births, now=now)
@@ -256,6 +299,7 @@ def _follow_up(
     load_control.reassess(session, again[:_DECIDED_AT_ONCE], trigger="report", pace=pace, now=now)
     if again[_DECIDED_AT_ONCE:]:
         load_control.look_again(session, again[_DECIDED_AT_ONCE:], now)
+    return len(stray), changed
 
 
 def _may_change_the_stage(changed: commands.Changed) -> bool:

@@ -69,9 +69,10 @@ _COUNTED = text("""
            recent_load_w = CASE
                WHEN live.supplied_wh IS NULL OR live.recent_load_w = 0 THEN greatest(fresh.active_power_w, 0)
                WHEN fresh.span_s <= 0 OR fresh.supplied_wh < live.supplied_wh THEN live.recent_load_w
-               ELSE live.recent_load_w
-                    + ((fresh.supplied_wh - live.supplied_wh) * 3600 / fresh.span_s - live.recent_load_w)
-                    * fresh.span_s / (fresh.span_s + :memory_s) END
+               -- Exact without bounds, then brought back into them: no jump of a counter may break the batch.
+               ELSE least(live.recent_load_w + div(
+                    (div(CAST(fresh.supplied_wh - live.supplied_wh AS numeric) * 3600, fresh.span_s)
+                     - live.recent_load_w) * fresh.span_s, fresh.span_s + :memory_s), :largest_w) END
       FROM (SELECT told.*, CASE WHEN told.clock = 'unset' THEN :now ELSE least(told.at, :now) END AS supplied_at,
                    CAST(extract(epoch FROM least(told.at, :now) - before.supplied_at) AS bigint) AS span_s
               FROM jsonb_to_recordset(CAST(:counters AS jsonb)) AS told (
@@ -85,6 +86,8 @@ _COUNTED = text("""
 
 #: Memory of the recent load: a day old consumption counts about a third of today's.
 LOAD_MEMORY_S = 24 * 3600
+#: The largest power that the terminal protocol knows; a mean above it is a counter that jumped.
+LARGEST_LOAD_W = 2**40
 
 
 def sessions_of(session: Session, terminal_ids: Iterable[str]) -> dict[str, str | None]:
@@ -136,18 +139,22 @@ def note_counters(session: Session, counters: Collection[Counter], *, now: datet
         {**one.__dict__, "at": one.at.isoformat(), "spool_id": str(one.spool_id)}
         for one in sorted(counters, key=lambda one: one.terminal_id)
     ]
-    session.execute(_COUNTED, {"counters": json.dumps(rows), "now": now, "memory_s": LOAD_MEMORY_S})
+    values = {"now": now, "memory_s": LOAD_MEMORY_S, "largest_w": LARGEST_LOAD_W}
+    session.execute(_COUNTED, {"counters": json.dumps(rows), **values})
 
 
-def note_deaths(session: Session, deaths: dict[str, str], *, now: datetime) -> None:
-    """Take terminals off line whose last will names the current session; another session's will says nothing."""
+def note_deaths(session: Session, deaths: Collection[tuple[str, str]], *, now: datetime) -> None:
+    """Take terminals off line whose last will names the current session; another session's will says nothing.
+
+    ``deaths`` are pairs of terminal and session.
+    """
     session.execute(
         text("""
             UPDATE terminal_live AS live SET online = false, commandable = false, state_at = :now
               FROM unnest(CAST(:ids AS text[]), CAST(:sessions AS text[])) AS died (terminal_id, session)
              WHERE live.terminal_id = died.terminal_id AND live.session = died.session
         """),
-        {"ids": list(deaths), "sessions": list(deaths.values()), "now": now},
+        {"ids": [name for name, _ in deaths], "sessions": [ended for _, ended in deaths], "now": now},
     )
 
 

@@ -31,7 +31,7 @@ class SigningKeyMissing(Refused):
 )
 def register_terminal(wanted: TerminalToRegister, session: Db, now: Now, settings: AppSettings) -> TerminalRegistered:
     """The answer holds the credential in clear, once; write it into the terminal together with the public key."""
-    signer = _signer(settings)
+    signer = signer_of(settings)
     credential = service.register(session, wanted.to_register(), now=now)
     return TerminalRegistered.of(
         wanted.terminal_id, credential=credential, public_key_pem=signer.public_key_pem(), key_id=signer.key_id
@@ -59,7 +59,12 @@ def read_terminal(
     return TerminalWholeShown.whole(seen.terminal, seen.live, rounds)
 
 
-def _signer(settings: Settings) -> CommandSigner:
+def signer_of(settings: Settings) -> CommandSigner:
+    """Read the key whose public half terminals are given.
+
+    Raises:
+        SigningKeyMissing: its file cannot be read.
+    """
     try:
         return CommandSigner.from_file(settings.signing_key_file, key_id=settings.signing_key_id)
     except (OSError, TypeError, ValueError) as error:

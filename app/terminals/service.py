@@ -28,7 +28,9 @@ _NEXT_ORDER = text("""
     UPDATE terminals
        SET last_version = last_version + 1,
            last_order_no = 1 + greatest(last_order_no,
-               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = terminals.id))
+               -- Nobody has given out two billion numbers: one above is a fault, and to follow it would use them up.
+               (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = terminals.id
+                   AND CAST(state->>'order_no' AS bigint) < 2147483648))
      WHERE supply_point_id = coalesce(CAST(:supply_point_id AS uuid),
                (SELECT supply_point_id FROM supply_contracts WHERE contract_no = :contract_no))
  RETURNING last_version, last_order_no

@@ -169,7 +169,8 @@ BOOKS = (
         query="""
             SELECT purchase_no, what, kept_before_nfen, kept_after_nfen, expected_before_nfen FROM (
                 SELECT moved.*, coalesce(lag(kept_after_nfen) OVER (
-                           PARTITION BY supply_point_id ORDER BY order_no), 0) AS expected_before_nfen
+                           PARTITION BY supply_point_id ORDER BY moved.order_no),
+                           opening.kept_fen * 1000000000, 0) AS expected_before_nfen
                   FROM (SELECT supply_point_id, order_no, purchase_no, 'purchase' AS what, kept_before_nfen,
                                kept_after_nfen, paid_fen - debt_paid_fen AS into_deposit_fen, energy_wh, yuan_per_kwh
                           FROM purchases
@@ -186,7 +187,8 @@ BOOKS = (
                                refund.regrant_kept_before_nfen, refund.regrant_kept_after_nfen,
                                refund.deposit_back_fen, refund.regranted_wh, refund.yuan_per_kwh
                           FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
-                         WHERE refund.state = 'withdrawn') AS moved) AS chain
+                         WHERE refund.state = 'withdrawn') AS moved
+                  LEFT JOIN opening_balances AS opening USING (supply_point_id)) AS chain
              WHERE kept_before_nfen <> expected_before_nfen
                 OR into_deposit_fen * 1000000000::numeric + kept_before_nfen
                    <> energy_wh * (yuan_per_kwh * 100000000) + kept_after_nfen

@@ -2,21 +2,24 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import bcrypt
+import httpx
 import pytest
 from databases import Database
 from factories import a_contract, a_notice, a_person, a_purchase, a_state, a_terminal
+from hostile import Hostile
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import SecretStr
@@ -33,7 +36,7 @@ from app.customers.queries import contract_by_no
 from app.database import connect, new_id, transaction
 from app.embedded.broker import SERVICE_USER, EmbeddedBroker
 from app.embedded.children import Child
-from app.embedded.ports import LOOPBACK
+from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import EmbeddedPostgres
 from app.migrations import upgrade
 from app.mqtt import topics
@@ -120,6 +123,13 @@ class Device:
     def tell(self, kind: str, body: dict[str, Any] | bytes) -> None:
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._client.publish(topics.up(TERMINAL, kind), payload, qos=1).wait_for_publish(WAIT_S)
+
+    def pour(self, told: Iterable[tuple[str, bytes]]) -> int:
+        """Publish without waiting for each; returns how many the broker has taken."""
+        under_way = [self._client.publish(topic, payload, qos=1) for topic, payload in told]
+        for one in under_way:
+            one.wait_for_publish(WAIT_S)
+        return sum(one.is_published() for one in under_way)
 
     def birth(self) -> None:
         spool = {"id": self.spool_id, "first": 0, "last": self.last_seq}
@@ -392,7 +402,7 @@ def a_worker_process(site: Site, folder: Path) -> Iterator[Child]:
         "BROKER_PORT": str(told.broker_port),
         "BROKER_USER": told.broker_user,
         "BROKER_PASSWORD": told.broker_password.get_secret_value() if told.broker_password else "",
-        "WORKER_METRICS_PORT": "0",
+        "WORKER_METRICS_PORT": str(told.worker_metrics_port),
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATTGATE_")}
     child = Child(
@@ -404,6 +414,18 @@ def a_worker_process(site: Site, folder: Path) -> Iterator[Child]:
         yield child
     finally:
         child.stop(within_s=10)
+
+
+def test_a_worker_waits_for_a_database_that_is_away_at_its_start(
+    site: Site, postgres: EmbeddedPostgres, template_database: str, tmp_path: Path
+) -> None:
+    late = site.settings.model_copy(update={"database_url": SecretStr(postgres.application_url("late"))})
+    with a_worker_process(replace(site, settings=late), tmp_path) as started:
+        eventually(lambda: "the database is away" in started.log_tail())
+        postgres.create_database("late", template=template_database)
+        eventually(lambda: "the worker runs" in started.log_tail())
+        assert not started.ended
+    postgres.drop_database("late")
 
 
 def test_a_worker_killed_between_publishing_and_the_answer_doubles_nothing(site: Site, tmp_path: Path) -> None:
@@ -431,6 +453,78 @@ def test_a_worker_killed_between_publishing_and_the_answer_doubles_nothing(site:
     with transaction(site.engine) as session:
         assert session.scalar(text("SELECT count(*) FROM purchases")) == 1
         assert session.scalar(text("SELECT paid_until_wh FROM allowances")) == 100_000_000
+
+
+def somebody_waits(engine: Engine) -> bool:
+    waiting = (
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with engine.connect() as connection:
+        return bool(connection.scalar(text(waiting)))
+
+
+def test_a_worker_that_is_told_to_end_records_what_it_has_received(site: Site, tmp_path: Path) -> None:
+    with a_worker_process(site, tmp_path) as process:
+        eventually(lambda: site.device.birth() or sleep(0.2) or site.device.of("clock"))
+        site.device.receipted(site.device.report())
+        with transaction(site.engine) as session:
+            session.execute(text("SELECT terminal_id FROM terminal_live FOR UPDATE"))
+            under_way = site.device.report()
+            eventually(lambda: somebody_waits(site.engine))
+            process.signal(signal.SIGTERM)
+            sleep(0.3)
+            assert not process.ended
+        eventually(lambda: process.ended)
+        assert process.exit_code == 0
+    assert sorted(one.seq for one in site.rows(TerminalReport)) == [1, under_way]
+    last = json.loads((tmp_path / "worker.log").read_text().splitlines()[-1])
+    assert last["event"] == "the worker has stopped"
+
+
+SETTLED = re.compile(r'^wattgate_messages_settled_total{kind="(\w+)",outcome="(\w+)"} (\d+)', re.MULTILINE)
+
+
+@pytest.mark.hostile
+def test_a_terminal_gone_mad_is_accounted_for_message_by_message_and_the_stream_goes_on(
+    site: Site, tmp_path: Path
+) -> None:
+    port = free_port()
+    site = replace(site, settings=site.settings.model_copy(update={"worker_metrics_port": port}))
+    known = [str(site.buy().command_id), *(str(new_id()) for _ in range(5))]
+    per_kind = int(os.environ.get("FUZZ_OVER_THE_BROKER", "5000")) // len(topics.UP_KINDS)
+
+    def settled() -> dict[tuple[str, str], int]:
+        told = httpx.get(f"http://{LOOPBACK}:{port}/metrics").text
+        return {(kind, outcome): int(number) for kind, outcome, number in SETTLED.findall(told)}
+
+    def rows(query: str) -> int:
+        with transaction(site.engine) as session:
+            return int(session.scalar(text(query)) or 0)
+
+    with a_worker_process(site, tmp_path) as worker:
+        eventually(lambda: site.device.birth() or sleep(0.2) or site.device.of("clock"))
+        site.device.receipted(site.device.report())
+        eventually(lambda: settled().get(("report", "stored")) == 1)
+        before = sum(settled().values())
+        streams = [Hostile(kind, seed=2, commands=known, terminals=[TERMINAL]) for kind in topics.UP_KINDS]
+        # What is not its own it cannot even publish: the broker knows whose topics they are.
+        sent = [one for many in zip(*(stream.messages(per_kind) for stream in streams), strict=True) for one in many]
+        own = [(topic, payload) for topic, payload in sent if topic.startswith(topics.up(TERMINAL, ""))]
+        assert site.device.pour(own) == len(own)
+        site.device.receipted(site.device.report())
+        eventually(lambda: sum(settled().values()) == before + len(own) + 1)
+        assert not worker.ended
+        became = settled()
+    quarantined = sum(number for (_, outcome), number in became.items() if outcome == "quarantined")
+    assert quarantined == rows("SELECT count(*) FROM quarantined_messages")
+    assert became["event", "stored"] == rows("SELECT count(*) FROM terminal_events")
+    stored = became["report", "stored"] + became["backfill", "stored"]
+    assert stored == rows("SELECT count(*) FROM terminal_reports")
+    assert became["ack", "stored"] == rows("SELECT count(*) FROM command_steps WHERE terminal_at IS NOT NULL")
+    for kind in topics.UP_KINDS:
+        assert sum(number for (one, _), number in became.items() if one == kind) >= sum(
+            topic == topics.up(TERMINAL, kind) for topic, _ in own
+        )
 
 
 @pytest.fixture

@@ -92,6 +92,37 @@ def test_postgres_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
             assert connection.scalar(text("SHOW synchronous_commit")) == "on"
 
 
+def test_postgres_that_is_killed_with_all_its_processes_comes_back_with_what_was_committed(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "postgres") as server:
+        server.create_database("kept")
+        url = server.owner_url("kept")
+        with _owner(server, database="kept").begin() as connection:
+            connection.execute(text("CREATE TABLE facts (fact text)"))
+        for fact in ("one", "two"):
+            open_transaction = _owner(server, database="kept").connect()
+            open_transaction.execute(text("INSERT INTO facts VALUES ('never committed')"))
+            with _owner(server, database="kept").begin() as connection:
+                connection.execute(text("INSERT INTO facts VALUES (:fact)"), {"fact": fact})
+            family = [psutil.Process(server.pid), *psutil.Process(server.pid).children()]
+            server.kill()
+            assert [one for one in family if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+            assert server.owner_url("kept") == url
+            open_transaction.invalidate()
+            open_transaction.close()
+            server.start()
+        assert server.owner_url("kept") == url
+        with _owner(server, database="kept").begin() as connection:
+            assert list(connection.scalars(text("SELECT fact FROM facts ORDER BY fact"))) == ["one", "two"]
+
+
+def test_a_start_that_fails_leaves_the_folder_to_the_next(tmp_path: Path) -> None:
+    (tmp_path / "postgres" / "data").mkdir(parents=True)
+    (tmp_path / "postgres" / "data" / "PG_VERSION").write_text("1\n")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="Version mismatch"):
+            EmbeddedPostgres(tmp_path / "postgres").start()
+
+
 def test_a_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
     with EmbeddedPostgres(tmp_path / "postgres", durable=False) as server:
         with pytest.raises(FolderInUse, match="name another folder"):

@@ -1,5 +1,8 @@
 """The edge: one transaction per request, problems everywhere, limits, health, documentation."""
 
+import asyncio
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -9,6 +12,7 @@ import httpx
 import pytest
 from databases import Database
 from fastapi import APIRouter, FastAPI, HTTPException
+from people import a_person, an_office, bearer
 from pydantic import BaseModel
 from running import running, settings_for
 from sqlalchemy import create_engine, text
@@ -17,10 +21,12 @@ from app.database import note_recorded
 from app.errors import DomainError, Forbidden, NotFound, Refused
 from app.http.policies import anyone
 from app.http.problems import PROBLEM_JSON
+from app.http.rights import UnprotectedRoute
 from app.http.transaction import Db
 from app.main import create_app
+from app.roles import Role
 
-router = APIRouter(prefix="/test", dependencies=[anyone()])
+router = APIRouter(prefix="/test", dependencies=[anyone(writes=True)])
 
 
 class PriceExpired(Refused):
@@ -276,3 +282,117 @@ def test_every_operation_documents_its_problems(api: httpx.Client) -> None:
     hire = described["paths"]["/api/v1/staff"]["post"]
     assert {"201", "401", "403", "409", "422"} <= hire["responses"].keys()
     assert "ValidationError" not in described["components"]["schemas"]
+
+
+def test_every_answer_tells_browsers_to_run_nothing(api: httpx.Client) -> None:
+    for path in ("/api/v1/offices", "/healthz", "/nothing", "/openapi.json", "/docs/assets/swagger-ui.css"):
+        headers = api.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'; base-uri 'none'"), path
+        assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        assert headers["permissions-policy"].startswith("camera=()")
+        assert "access-control-allow-origin" not in headers
+        assert "strict-transport-security" not in headers
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect", "/problems", "/problems/no-such-page"])
+def test_a_page_may_run_what_it_brings_and_nothing_else(api: httpx.Client, path: str) -> None:
+    page = api.get(path)
+    policies = page.headers.get_list("content-security-policy")
+    assert len(policies) == 1
+    assert "unsafe" not in policies[0]
+    inline = re.findall(r"<(script|style)>(.+?)</\1>", page.text, re.DOTALL)
+    assert inline
+    for _, text_of_it in inline:
+        digest = base64.b64encode(hashlib.sha256(text_of_it.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policies[0]
+    assert not re.search(r"\son\w+=|style=|javascript:", page.text)
+
+
+def test_https_is_insisted_on_where_the_request_came_with_it(database: Database) -> None:
+    settings = settings_for(database.application_url)
+    with running(create_app(settings, engine=database.engine)) as api:
+        assert "strict-transport-security" in api.get("/healthz", headers={"X-Forwarded-Proto": "https"}).headers
+    strict = settings.model_copy(update={"https_only": True})
+    with running(create_app(strict, engine=database.engine)) as api:
+        assert api.get("/healthz").headers["strict-transport-security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/healthz?" + "a" * 17_000, {}),
+        ("/healthz", {"x-long": "a" * 17_000}),
+        ("/healthz", {f"x-{number}": "a" for number in range(120)}),
+    ],
+    ids=["address", "header", "headers"],
+)
+def test_a_head_too_large_is_refused(api: httpx.Client, path: str, headers: dict[str, str]) -> None:
+    answer = api.get(path, headers=headers)
+    assert (answer.status_code, problem_of(answer)["type"]) == (431, "/problems/head-too-large")
+
+
+@pytest.mark.parametrize("opening", ['{"paid_fen":', "["])
+def test_json_nested_without_end_harms_nothing(api: httpx.Client, opening: str) -> None:
+    body = opening * (250_000 // len(opening))
+    answer = api.post("/test/amount", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert problem_of(answer)["remedy"]
+    assert api.get("/healthz").status_code == 200
+
+
+def until_refused(api: httpx.Client, path: str, headers: dict[str, str]) -> tuple[int, httpx.Response]:
+    """Ask as fast as one can until it is too often; returns the first status and the last answer."""
+    first = answer = api.get(path, headers=headers)
+    for _ in range(50):
+        if answer.status_code == 429:
+            break
+        answer = api.get(path, headers=headers)
+    return first.status_code, answer
+
+
+def test_who_asks_too_often_is_told_when_to_come_again(database: Database) -> None:
+    settings = settings_for(database.application_url).model_copy(update={"open_requests_per_s": 1})
+    bogus, basic = {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic bm9ib2R5Om5vYm9keQ=="}
+    with running(create_app(settings, engine=database.engine)) as api:
+        first, _ = until_refused(api, "/api/v1/offices", bogus)
+        assert first == 401
+        for path in ("/api/v1/offices", "/problems"):
+            for headers in ({}, bogus, basic):
+                _, answer = until_refused(api, path, headers)
+                assert (answer.status_code, problem_of(answer)["type"]) == (429, "/problems/too-many-requests")
+                assert answer.headers["retry-after"] == "1"
+        assert {api.get("/healthz", headers=headers).status_code for headers in ({}, bogus) for _ in range(5)} == {
+            200
+        }
+
+
+def test_one_person_has_a_share_and_no_more(database: Database) -> None:
+    settings = settings_for(database.application_url).model_copy(update={"requests_per_s": 1})
+    office = an_office(database.engine)
+    busy, calm = (
+        bearer(a_person(database.engine, office=office, role=role), settings=settings)
+        for role in (Role.CASHIER, Role.AUDITOR)
+    )
+    with running(create_app(settings, engine=database.engine)) as api:
+        first, last = until_refused(api, "/api/v1/offices", busy)
+        assert (first, last.status_code) == (200, 429)
+        assert api.get("/api/v1/offices", headers=calm).status_code == 200
+
+
+def test_a_route_added_later_keeps_the_service_from_starting(database: Database) -> None:
+    late = create_app(settings_for(database.application_url), engine=database.engine)
+    late.add_api_route("/back-door", fall_over, methods=["POST"])
+    with pytest.raises(UnprotectedRoute, match="POST /back-door has 0 policies"):
+        asyncio.run(late.router.lifespan_context(late).__aenter__())
+
+
+def test_both_ways_to_say_who_one_is_are_described(api: httpx.Client) -> None:
+    described = api.get("/openapi.json").json()
+    assert set(described["components"]["securitySchemes"]) == {"OAuth2PasswordBearer", "ApiKey"}
+    assert described["paths"]["/api/v1/purchases"]["post"]["security"] == [
+        {"OAuth2PasswordBearer": []},
+        {"ApiKey": []},
+    ]
+    assert described["paths"]["/api/v1/auth/sign-out"]["post"]["security"] == [{"OAuth2PasswordBearer": []}]

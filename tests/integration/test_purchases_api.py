@@ -8,7 +8,7 @@ import httpx
 import pytest
 from databases import Database
 from desk import API, Desk, a_desk
-from factories import a_contract, a_debt, a_terminal
+from factories import a_contract, a_debt, a_live_terminal, a_state, a_terminal
 
 from app.customers.queries import contract_by_no
 from app.customers.service import NewPrice, close_contract, set_price
@@ -91,6 +91,12 @@ def test_order_numbers_rise_and_the_newest_credit_carries_the_whole_truth(desk: 
     assert second["paid_until_wh"] == 375_000
     receipt = desk.get(f"/purchases/{first['purchase_no']}").json()
     assert receipt["credit"]["state"] == "superseded"
+
+
+def test_an_order_number_that_nobody_has_given_out_stops_no_sale(desk: Desk) -> None:
+    with transaction(desk.database.engine) as session:
+        a_live_terminal(session, terminal_id="SH-0001", now=NOW, state=a_state(order_no=2**32 - 1))
+    assert sell(desk, "100").json()["order_no"] == 1
 
 
 def test_a_quote_says_the_same_as_the_sale_and_writes_nothing(desk: Desk) -> None:

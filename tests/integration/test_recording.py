@@ -12,7 +12,7 @@ from databases import Database
 from factories import a_contract, a_purchase, a_state, a_terminal
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
@@ -211,6 +211,53 @@ def test_what_a_birth_says_is_no_longer_kept_is_not_asked_for(site: Site) -> Non
     assert site.take(a_report(10)).receipts == [Receipt(TERMINAL, SPOOL, 10, [(6, 7), (9, 9)])]
 
 
+def test_what_a_birth_gave_up_for_lost_is_stored_when_it_comes_all_the_same(site: Site) -> None:
+    site.take(a_birth(first=2**62, last=2**62))
+    recorded = site.take(a_report(4), a_report(5))
+    assert [seq for _, _, seq in site.stored()] == [4, 5]
+    assert recorded.outcomes == {("report", "stored"): 2}
+    assert site.take(a_report(4, at=NOON + MINUTE)).outcomes == {("report", "repeated"): 1}
+    assert [seq for _, _, seq in site.stored()] == [4, 5]
+
+
+def test_a_report_is_stored_though_an_event_has_taken_its_number(site: Site) -> None:
+    site.take(frame("event", event_body(1)))
+    assert site.take(a_report(1)).outcomes == {("report", "stored"): 1}
+    assert site.stored() == [(TERMINAL, SPOOL, 1)]
+
+
+def test_numbers_without_end_make_no_receipt_without_end(site: Site) -> None:
+    (receipt,) = site.take(*(a_report(seq) for seq in range(2, 900, 2))).receipts
+    assert receipt.missing == [(seq, seq) for seq in range(1, 203, 2)]
+
+
+def test_what_became_of_each_message_is_counted(site: Site) -> None:
+    recorded = site.take(
+        a_birth(),
+        a_heartbeat(),
+        a_death(LATER_SESSION),
+        a_report(1),
+        a_report(1),
+        a_report(2, kind="backfill"),
+        frame("event", event_body(3)),
+        frame("ack", ack_body(new_id())),
+        a_report(1, terminal_id="SH-NONE"),
+        ("nowhere", b""),
+    )
+    assert recorded.outcomes == {
+        ("birth", "noted"): 1,
+        ("heartbeat", "noted"): 1,
+        ("death", "noted"): 1,
+        ("report", "stored"): 1,
+        ("report", "repeated"): 1,
+        ("backfill", "stored"): 1,
+        ("event", "stored"): 1,
+        ("ack", "quarantined"): 1,
+        ("report", "quarantined"): 1,
+    }
+    assert len(site.rows(QuarantinedMessage)) == 3
+
+
 def test_reports_and_events_share_one_sequence(site: Site) -> None:
     told = site.take(a_report(1), frame("event", event_body(2)), a_report(3))
     assert told.receipts == [Receipt(TERMINAL, SPOOL, 3, [])]
@@ -359,6 +406,7 @@ def test_the_death_of_another_session_says_nothing(site: Site) -> None:
         ((a_death(), a_birth(LATER_SESSION)), True),
         ((a_birth(LATER_SESSION), a_death()), True),
         ((a_birth(LATER_SESSION), a_death(LATER_SESSION)), False),
+        ((a_birth(LATER_SESSION), a_death(LATER_SESSION), a_death()), False),
     ],
 )
 def test_deaths_and_births_of_one_batch_leave_the_session_that_lives(
@@ -382,15 +430,13 @@ def test_a_terminal_that_fell_silent_and_goes_on_in_its_session_is_back(site: Si
 def test_an_unknown_or_retired_terminal_is_quarantined_and_the_rest_is_stored(site: Site) -> None:
     with transaction(site.database.engine) as session:
         terminal(session, NEIGHBOUR).retired_at = NOON
-    recorded = site.take(
-        a_report(1, terminal_id="SH-NONE"), a_report(1, terminal_id=NEIGHBOUR), a_report(1), a_birth()
-    )
+    strange = [a_report(seq, terminal_id=name) for name in ("SH-NONE", NEIGHBOUR) for seq in (1, 2)]
+    recorded = site.take(*strange, a_report(1), a_birth())
     assert site.stored() == [(TERMINAL, SPOOL, 1)]
     assert recorded.receipts == [Receipt(TERMINAL, SPOOL, 1, [])]
-    assert [(one.topic, one.reason) for one in site.rows(QuarantinedMessage)] == [
-        ("lm/v1/SH-0002/up", "the terminal is not registered or is retired"),
-        ("lm/v1/SH-NONE/up", "the terminal is not registered or is retired"),
-    ]
+    kept = site.rows(QuarantinedMessage)
+    assert [(one.topic, one.payload) for one in kept] == strange
+    assert {one.reason for one in kept} == {"the terminal is not registered or is retired"}
 
 
 @pytest.mark.parametrize(
@@ -481,6 +527,13 @@ def test_the_recent_load_does_not_move_over_a_new_counter(site: Site) -> None:
     told = {"supplied_wh": 10, "spool_id": str(OTHER_SPOOL), "active_power_w": 7}
     site.take(a_report(1, at=NOON + HOUR, **told), now=NOON + HOUR)
     assert site.live().recent_load_w == 100_000
+
+
+def test_a_counter_that_jumps_beyond_all_power_breaks_no_batch(site: Site) -> None:
+    site.take(a_report(1, at=NOON - MINUTE, supplied_wh=0, active_power_w=400_000), now=NOON - MINUTE)
+    site.take(a_report(2, supplied_wh=2**62))
+    assert (site.live().supplied_wh, site.live().recent_load_w) == (2**62, 2**40)
+    assert site.reasons() == []
 
 
 def test_a_terminal_that_feeds_back_has_no_load(site: Site) -> None:
@@ -694,21 +747,58 @@ def test_what_never_arrived_is_asked_for_with_the_receipt(running: Running) -> N
     ]
 
 
+def as_owner(site: Site, *statements: str) -> None:
+    owner = create_engine(site.database.owner_url)
+    with owner.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    owner.dispose()
+
+
 def test_a_message_that_the_database_refuses_is_quarantined_and_its_batch_is_stored(
     site: Site, running: Running
 ) -> None:
-    # A counter that jumps by 2^62 Wh in a second is more load than a bigint can say.
+    as_owner(site, "ALTER TABLE terminal_reports ADD CONSTRAINT odd CHECK (supplied_wh <> 66)")
     now = Clock().now()
-    site.take(a_report(1, at=now - MINUTE, supplied_wh=0), now=now)
-    wild = a_report(2, at=now, supplied_wh=2**62)
-    for told in (a_report(1, terminal_id=NEIGHBOUR, at=now), wild, frame("event", event_body(3, at=now))):
+    bad = a_report(2, at=now, supplied_wh=66)
+    for told in (a_report(1, terminal_id=NEIGHBOUR, at=now), bad, frame("event", event_body(3, at=now))):
         running.ingest.put(*told)
     running.ingest.start()
     (kept,) = eventually(lambda: site.rows(QuarantinedMessage))
-    assert (kept.topic, kept.payload) == wild
-    assert kept.reason.startswith("the database refused it: ")
+    assert (kept.topic, kept.payload) == bad
+    assert kept.reason.startswith("it could not be recorded: ")
     assert eventually(lambda: site.rows(TerminalEvent))
-    assert site.stored() == [(TERMINAL, SPOOL, 1), (NEIGHBOUR, SPOOL, 1)]
+    assert site.stored() == [(NEIGHBOUR, SPOOL, 1)]
+
+
+def test_a_message_that_meets_a_limit_of_the_database_is_quarantined_and_nothing_waits_for_it(
+    site: Site, running: Running
+) -> None:
+    # PostgreSQL calls this an operational error, as it does when it is away.
+    as_owner(
+        site,
+        "CREATE FUNCTION too_much() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'too much' USING ERRCODE = '54000'; END $$",
+        "CREATE TRIGGER too_much BEFORE INSERT ON terminal_events FOR EACH ROW WHEN (NEW.seq = 66) "
+        "EXECUTE FUNCTION too_much()",
+    )
+    now = Clock().now()
+    running.ingest.put(*frame("event", event_body(66, at=now)))
+    running.ingest.put(*a_report(1, at=now))
+    running.ingest.start()
+    assert eventually(site.stored) == [(TERMINAL, SPOOL, 1)]
+    (kept,) = eventually(lambda: site.rows(QuarantinedMessage))
+    assert kept.reason.startswith("it could not be recorded: too much")
+
+
+@pytest.mark.parametrize("topic", ["lm/v1/\0/up/report", "lm/v1/\ud800/up/report", "x" * 5_000])
+def test_a_topic_that_no_text_can_hold_stops_nothing(site: Site, running: Running, topic: str) -> None:
+    running.ingest.put(topic, b"\0")
+    running.ingest.put(*a_report(1, at=Clock().now()))
+    running.ingest.start()
+    assert eventually(site.stored) == [(TERMINAL, SPOOL, 1)]
+    (kept,) = site.rows(QuarantinedMessage)
+    assert kept.reason.startswith("not a topic of this protocol")
 
 
 def test_receipts_of_a_terminal_are_merged_and_come_at_most_once_a_second(running: Running) -> None:

@@ -15,6 +15,8 @@ from app.cheques.service import clear
 from app.clock import Clock
 from app.database import connect, transaction
 from app.load_control.service import Pace
+from app.openings.rules import Opening
+from app.openings.service import open_balance
 from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
@@ -65,6 +67,9 @@ TAMPERED = [
     ("UPDATE allowances SET paid_until_wh = paid_until_wh + 1", "I7 paid until"),
     ("UPDATE allowance_grants SET energy_wh = energy_wh + 1", "I7 paid until"),
     ("UPDATE purchases SET kept_after_nfen = kept_after_nfen + 1 WHERE order_no = 1", "I7 money to energy"),
+    ("UPDATE opening_balances SET kept_fen = kept_fen + 1", "O1 openings"),
+    ("DELETE FROM opening_balances", "O2 openings first"),
+    ("UPDATE opening_balances SET remaining_wh = remaining_wh + 1", "O3 opening credits"),
     (_A_KEY_WITHOUT_ANSWER, "I8 keys"),
     (_A_FALSE_REVERSAL, "I9 reversals"),
     ("DELETE FROM receipts WHERE number = 1", "I14 receipt numbers"),
@@ -102,6 +107,14 @@ def worked(database: Database) -> Database:
         for paid_fen in (1_680_001, 77):
             a_purchase(session, contract=contract, now=NOW, paid_fen=paid_fen)
         _take_cheques_and_close(session)
+        taken_over = a_contract(session)
+        a_terminal(session, supply_point_id=taken_over.supply_point_id)
+        opening = Opening(
+            contract_no=taken_over.contract_no, reading_wh=1000, remaining_wh=5000, energy_paid_fen=400, debt_fen=0,
+            kept_fen=12,
+        )  # fmt: skip
+        by = a_person(session, role=Role.ACCOUNT_MANAGER).id
+        open_balance(session, opening, by=by, pace=Pace(clock=Clock(), report_interval_s=900), now=NOW)
     return database
 
 

@@ -8,8 +8,12 @@ import typer.main
 from prometheus_client import REGISTRY
 from pydantic.fields import FieldInfo
 
-import app.worker  # noqa: F401 - its metrics register when it is imported
+import app.operations.watching
+import app.worker  # noqa: F401 - metrics register when their module is imported
 from app.cli import command_line
+from app.imports.columns import LAYOUTS
+from app.imports.facts import Kind
+from app.imports.writer import markdown
 from app.load_control.reasons import CODES
 from app.main import API, ROUTERS
 from app.orders.rules import Action
@@ -19,7 +23,8 @@ from app.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ADMINISTRATOR = (DOCS / "administrator.md").read_text(encoding="utf-8")
-GUIDES = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")))
+#: What people have written; the table of rights is made from the routes and would name each of them by itself.
+GUIDES = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md")) if path.name != "rights.md")
 READ_BY_PEOPLE = [
     *sorted(DOCS.glob("*.md")),
     *sorted(ROOT.glob("*.md")),
@@ -102,3 +107,8 @@ def test_each_reason_is_in_the_operators_guide(code: str) -> None:
 @pytest.mark.parametrize("action", Action)
 def test_each_action_is_in_the_operators_guide(action: Action) -> None:
     assert f"`{action}`" in (DOCS / "operator.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_columns_of_each_import_are_in_its_guide(kind: Kind) -> None:
+    assert markdown(LAYOUTS[kind]) in (DOCS / "import.md").read_text(encoding="utf-8")

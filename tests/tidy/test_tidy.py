@@ -16,11 +16,12 @@ LONGEST_FILE = 400
 MOST_PARAMETERS = 9
 VOCABULARY = {
     "__init__", "rules", "facts", "reasons", "models", "queries", "service", "presence", "schemas", "routes",
-    "ingest", "dispatch", "sweep", "heads", "books",
+    "ingest", "dispatch", "sweep", "heads", "books", "columns", "cells", "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
-    "allowances", "audit", "cheques", "commands", "customers", "emergency", "ledger", "load_control", "notices",
-    "orders", "purchases", "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
+    "access", "allowances", "audit", "cheques", "commands", "customers", "emergency", "imports", "ledger",
+    "load_control", "notices", "openings", "orders", "purchases", "receipts", "refunds", "shift_closing", "shifts",
+    "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 

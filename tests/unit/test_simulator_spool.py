@@ -1,5 +1,6 @@
 """What a simulated terminal keeps: its spool until the receipt, and its memory over power loss."""
 
+import json
 import tempfile
 from datetime import timedelta
 from itertools import pairwise
@@ -139,6 +140,20 @@ def test_a_torn_journal_line_is_dropped_and_the_spool_goes_on(tmp_path: Path) ->
     again.hear(again.terminal.report(bench.now))
     assert again.of("report")[-1].seq == 3
     again.terminal.memory.close()
+
+
+def test_what_receipts_cover_is_written_down_where_that_is_wanted(tmp_path: Path) -> None:
+    bench = Workbench(memory=FileMemory(tmp_path, terminal_id="SH-0001", keep_receipted=True))
+    bench.connect()
+    for _ in range(4):
+        bench.live(minutes=15)
+    bench.receipt(upto=3, missing=[[2, 2]])
+    bench.receipt(upto=3, missing=[[2, 2]])
+    bench.receipt(upto=4)
+    bench.terminal.memory.close()
+    written = [json.loads(line) for line in (tmp_path / "SH-0001.receipted").read_text().splitlines()]
+    assert [line["receipted"] for line in written] == [[1, 3], [2, 4]]
+    assert {line["spool_id"] for line in written} == {str(bench.spool_id)}
 
 
 def test_lost_memory_makes_a_new_spool(tmp_path: Path) -> None:

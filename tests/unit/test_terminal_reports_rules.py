@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.commands.rules import AckStep
 from app.commands.service import Answer
-from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable, last_seen, newest
+from app.terminal_reports.rules import Batch, EventRow, ReportRow, Seen, Unreadable, last_seen, newest, tallied
 
 AT = datetime(2026, 3, 1, 8, tzinfo=UTC)
 SPOOL = UUID(int=1)
@@ -99,7 +99,7 @@ def a_batch() -> Batch:
         reports=[a_report(1, terminal_id="SH-0001")],
         events=[EventRow("SH-0002", SPOOL, 2, AT, "trip", "{}")],
         seen=[a_birth(terminal_id="SH-0003")],
-        deaths={"SH-0004": "s4"},
+        deaths={("SH-0004", "s4")},
         answers=[an_answer("SH-0005")],
         unreadable=[Unreadable("lm/v1/SH-0006/up/ack", b"", "payload")],
     )
@@ -122,3 +122,14 @@ def test_a_batch_without_strangers_is_left_as_it_is() -> None:
     assert a_batch().without(set()) == a_batch()
     everyone: dict[str, Any] = vars(a_batch().without(a_batch().terminal_ids()))
     assert [name for name, kept in everyone.items() if kept] == ["unreadable"]
+
+
+def test_ten_reports_of_which_seven_were_new_are_seven_stored_and_three_repeated() -> None:
+    heard = {"report": 10, "ack": 4, "heartbeat": 5}
+    assert tallied(heard=heard, added={"report": 7, "ack": 3}, stray=1) == {
+        ("report", "stored"): 7,
+        ("report", "repeated"): 3,
+        ("ack", "stored"): 3,
+        ("ack", "quarantined"): 1,
+        ("heartbeat", "noted"): 5,
+    }

@@ -1,0 +1,1 @@
+"""Who is let in and until when: sign-ins that end, attempts that are limited, keys of integration clients."""

@@ -1,0 +1,1 @@
+"""Customers, contracts, terminals and opening balances from files, whole or not at all."""
