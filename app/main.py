@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 
 import app.access.routes
 import app.audit.routes
+import app.cheques.routes
 import app.customers.routes
 import app.emergency.routes
 import app.http.documentation
@@ -28,7 +29,9 @@ import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
 import app.purchases.routes
+import app.receipts.routes
 import app.refunds.routes
+import app.shift_closing.routes
 import app.shifts.routes
 import app.staff.routes
 import app.terminal_reports.routes
@@ -60,9 +63,12 @@ API = "/api/v1"
 #: The routers of the features, each under ``/api/v1``; one is asked after the other, so the counter comes first.
 ROUTERS = [
     app.purchases.routes.router,
+    app.receipts.routes.router,
     app.shifts.routes.router,
     app.refunds.routes.router,
     app.emergency.routes.router,
+    app.shift_closing.routes.router,
+    app.cheques.routes.router,
     app.access.routes.router,
     app.staff.routes.router,
     app.customers.routes.router,

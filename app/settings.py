@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, Field, SecretStr, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.clock import Clock
@@ -104,6 +105,12 @@ class Settings(OwnerSettings, BackupSettings):
         ge=1,
         description="how often terminals report, in contract seconds; staleness is judged by it",
     )
+    time_zone: str = Field(
+        default="Asia/Shanghai", description="zone of the offices' clocks, as the IANA names it; papers show its time"
+    )
+    cheque_overdue_days: int = Field(
+        default=10, ge=1, description="days in clearing after which a cheque is counted as overdue"
+    )
     audit_heads_file: Path | None = Field(
         default=None,
         description="file outside the database to which the worker adds the heads of the audit record once a day",
@@ -130,6 +137,19 @@ class Settings(OwnerSettings, BackupSettings):
                 "WATTGATE_CLOCK_SHOWN_AT"
             )
         return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"this machine knows no time zone {name!r}; name one such as Asia/Shanghai") from None
+        return name
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
 
     @cached_property
     def clock(self) -> Clock:

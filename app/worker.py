@@ -15,6 +15,7 @@ from app import models  # noqa: F401 - foreign keys by name need every table kno
 from app.allowances import sweep as allowances_sweep
 from app.audit import heads as audit_heads
 from app.audit import queries as audit_queries
+from app.cheques import sweep as cheques_sweep
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command
@@ -38,6 +39,7 @@ ARCHIVE_FAILING = Gauge("wattgate_log_archive_failing", "1 while PostgreSQL cann
 _DISPATCH_EVERY_S = 0.05
 _SWEEP_EVERY_S = 0.2
 _SILENCE_EVERY_S = 10.0
+_CHEQUES_EVERY_S = 60.0
 _FIGURES_EVERY_S = 15.0
 _DAY_S = 24 * 3600
 _POOL = 7
@@ -51,6 +53,7 @@ class Worker:
         self._settings = settings
         self._clock = settings.clock
         self._heads_file = settings.audit_heads_file
+        self._cheque_overdue_days = settings.cheque_overdue_days
         self._pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
         self._engine = engine or connect(settings.database_url.get_secret_value(), pool_size=_POOL)
         password = settings.broker_password
@@ -83,6 +86,7 @@ class Worker:
                 ("dispatch", self._dispatch, _DISPATCH_EVERY_S),
                 ("sweep", self._sweep, _SWEEP_EVERY_S),
                 ("silence", self._note_silence, _SILENCE_EVERY_S),
+                ("cheques", self._count_cheques, _CHEQUES_EVERY_S),
                 ("figures", self._measure, _FIGURES_EVERY_S),
                 ("daily", self._daily, max(_DAY_S / settings.clock_factor, 1.0)),
             )
@@ -130,6 +134,9 @@ class Worker:
         # While we hear nobody, nobody is silent: the broker is away, not the terminals.
         if self._link.connected:
             terminal_reports_sweep.note_silence(self._engine, clock=self._clock)
+
+    def _count_cheques(self) -> None:
+        cheques_sweep.count_waiting(self._engine, clock=self._clock, overdue_days=self._cheque_overdue_days)
 
     def _measure(self) -> None:
         self._command_figures.measure()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.audit.rules import Deed
+from app.cheques.service import NewCheque, take_in
 from app.clock import Clock
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
@@ -32,6 +33,7 @@ from app.notices.rules import NoticeKind, word
 from app.notices.service import NewNotice, give, mark_handed_over
 from app.purchases.service import Sale, Sold, sell_energy
 from app.roles import Role
+from app.shift_closing.service import Close, NewCount, close, count, judge
 from app.shifts.models import Shift
 from app.shifts.rules import ShiftState
 from app.shifts.service import NewTill, open_shift, open_till
@@ -255,6 +257,33 @@ def a_purchase(
     an_open_shift(session, cashier=cashier)
     sale = Sale(contract_no=contract.contract_no, paid_fen=paid_fen, cashier_id=cashier.id)
     return sell_energy(session, sale, pace=Pace(clock=Clock(), report_interval_s=900), now=now)
+
+
+def a_cheque(
+    session: Session, *, contract: SupplyContract, cashier: StaffMember, now: datetime, cheque_no: str = "30109810"
+) -> UUID:
+    """Take a cheque of 8 000.00 yuan in for clearing; returns its id."""
+    an_open_shift(session, cashier=cashier)
+    new = NewCheque(
+        contract_no=contract.contract_no,
+        amount_fen=800_000,
+        cheque_no=cheque_no,
+        bank="中国工商银行浦东分行",
+        drawer="东方钢铁有限公司",
+        drawn_on=now.date(),
+    )
+    return take_in(session, new, cashier_id=cashier.id, zone=UTC, now=now)
+
+
+def a_closed_shift(session: Session, *, cashier: StaffMember, cash_fen: int, now: datetime) -> Shift:
+    """Have the cashier count their open shift, and another person close it."""
+    shift = an_open_shift(session, cashier=cashier)
+    count(session, shift.id, NewCount(cash_fen=cash_fen, slips_fen={}), cashier_id=cashier.id, now=now)
+    supervisor = a_person(session, role=Role.APPROVER)
+    counted = judge(session, shift.id, supervisor_id=supervisor.id).count
+    return close(
+        session, shift.id, Close(count_id=counted.id, reason="counted so", supervisor_id=supervisor.id), now=now
+    )
 
 
 def a_notice(

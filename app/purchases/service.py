@@ -48,12 +48,13 @@ _BOOK = text(
 
 @dataclass(frozen=True, kw_only=True)
 class Sale:
-    """What the cashier asks for; without tenders it is paid in cash."""
+    """What the cashier asks for; without tenders it is paid in cash. Only ``app.cheques`` knows that one cleared."""
 
     contract_no: str
     paid_fen: int
     cashier_id: UUID
     tenders: tuple[Tender, ...] = ()
+    cheque_cleared: bool = False
 
     @property
     def taken(self) -> tuple[Tender, ...]:
@@ -121,7 +122,7 @@ def opening_of(sale: Sale, *, now: datetime) -> tuple[Step[Any], ...]:
 def sell_opened(session: Session, sale: Sale, opened: Opened, *, pace: Pace, now: datetime) -> Sold:
     """Do what :func:`sell_energy` does after the first steps, in their transaction."""
     known, _, counted = opened
-    check_tenders(sale.taken, amount_fen=sale.paid_fen)
+    check_tenders(sale.taken, amount_fen=sale.paid_fen, cheque_cleared=sale.cheque_cleared)
     priced = _quote(known, sale.paid_fen)
     draft = _Draft(id=new_id(), sale=sale, opened=opened, priced=priced, booked_at=now)
     ids, post = _to_post(draft)

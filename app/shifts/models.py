@@ -4,7 +4,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, String, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,8 +60,12 @@ class Shift(Base):
     closed_by: Mapped[UUID | None] = mapped_column(ForeignKey("staff_members.id"))
     #: Why what was counted is not what the books say.
     reason: Mapped[str | None]
-    #: Sealed at the close: what came in and went out by tender, what was counted, receipts from and to.
+    #: Why a supervisor has asked for another count, the last time.
+    recount_reason: Mapped[str | None]
+    #: Sealed at the close: what came in and went out by tender, what was counted, receipts from and to; a copy of
+    #: ``sealed``, which is the text whose SHA-256 is the seal.
     totals: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    sealed: Mapped[str | None] = mapped_column(Text)
     seal: Mapped[bytes | None]
 
     __table_args__ = (
@@ -62,6 +76,9 @@ class Shift(Base):
         CheckConstraint("float_fen >= 0", name="float"),
         CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_at"),
         CheckConstraint("(state = 'closed') = (seal IS NOT NULL)", name="sealed"),
+        CheckConstraint(
+            "(seal IS NULL) = (totals IS NULL) AND (seal IS NULL) = (sealed IS NULL)", name="sealed_whole"
+        ),
     )
 
 
@@ -104,11 +121,22 @@ class Receipt(Base):
 
 
 class ReceiptPrint(Base):
-    """One print of a receipt; the first is the original, each later one says that it is a copy."""
+    """One print of a receipt; the original has the number 0, each later one says that it is a copy."""
 
     __tablename__ = "receipt_prints"
 
     receipt_id: Mapped[UUID] = mapped_column(ForeignKey("receipts.id"), primary_key=True)
+    copy_no: Mapped[int] = mapped_column(primary_key=True)
+    printed_at: Mapped[datetime]
+    printed_by: Mapped[UUID] = mapped_column(ForeignKey("staff_members.id"))
+
+
+class ShiftPrint(Base):
+    """One print of a shift's sealed totals; the original has the number 0, each later one says that it is a copy."""
+
+    __tablename__ = "shift_prints"
+
+    shift_id: Mapped[UUID] = mapped_column(ForeignKey("shifts.id"), primary_key=True)
     copy_no: Mapped[int] = mapped_column(primary_key=True)
     printed_at: Mapped[datetime]
     printed_by: Mapped[UUID] = mapped_column(ForeignKey("staff_members.id"))

@@ -1,19 +1,25 @@
 """HTTP in: tills are set up, and cashiers open their shifts at them."""
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from app.http.idempotency import Keyed
 from app.http.paging import Page, Paging, page_of
-from app.http.policies import allow, signed_in
+from app.http.policies import CurrentPerson, allow, signed_in
 from app.http.transaction import Db, Now
 from app.roles import Role
 from app.shifts import queries, service
-from app.shifts.schemas import ShiftShown, ShiftToOpen, TillShown, TillToOpen
+from app.shifts.rules import ShiftState
+from app.shifts.schemas import ShiftShown, ShiftToOpen, ShiftWhole, TillNo, TillShown, TillToOpen, own_only
 from app.staff.queries import get_office
 
 router = APIRouter(tags=["tills"])
+
+_READERS = allow(Role.CASHIER, Role.APPROVER, Role.AUDITOR, Role.ADMINISTRATOR)
 
 
 @router.post("/tills", summary="Set up a till", status_code=201, dependencies=[allow(Role.ADMINISTRATOR)])
@@ -52,3 +58,28 @@ async def open_shift(wanted: ShiftToOpen, request: Keyed) -> Response:
         return 201, ShiftShown.of(shift, till_no=wanted.till_no)
 
     return await request.once(begin)
+
+
+@router.get("/shifts", summary="List shifts", dependencies=[_READERS])
+def list_shifts(
+    session: Db,
+    paging: Paging,
+    person: CurrentPerson,
+    till_no: Annotated[TillNo | None, Query()] = None,
+    state: Annotated[ShiftState | None, Query()] = None,
+) -> Page[ShiftShown]:
+    """Newest first; a cashier sees their own, who looks after others sees all."""
+    wanted = queries.Wanted(cashier_id=own_only(person), till_no=till_no, state=state)
+    rows = queries.list_shifts(session, wanted, limit=paging.rows_wanted, before=paging.after_id)
+    return page_of(
+        rows,
+        request=paging,
+        key=lambda row: row.shift.id,
+        show=lambda row: ShiftShown.of(row.shift, till_no=row.till_no),
+    )
+
+
+@router.get("/shifts/{shift_id}", summary="A shift, its counts, and its totals once sealed", dependencies=[_READERS])
+def read_shift(shift_id: UUID, session: Db, person: CurrentPerson) -> ShiftWhole:
+    """Before the close it says nothing of what the books expect."""
+    return ShiftWhole.of_whole(queries.get_shift(session, shift_id, cashier_id=own_only(person)))

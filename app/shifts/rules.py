@@ -19,10 +19,11 @@ class TenderKind(StrEnum):
 
 
 class ShiftState(StrEnum):
-    """Open: sells. Counted: the cashier has counted and sells no more. Closed: a supervisor has sealed it."""
+    """Open: sells. Counted: sells no more. Recount: to be counted once more. Closed: a supervisor has sealed it."""
 
     OPEN = "open"
     COUNTED = "counted"
+    RECOUNT = "recount"
     CLOSED = "closed"
 
 
@@ -64,17 +65,19 @@ class TenderUnusable(Refused):
         super().__init__(detail, remedy=remedy, kind=kind.value)
 
 
-def check_tenders(tenders: Sequence[Tender], *, amount_fen: int) -> None:
+def check_tenders(tenders: Sequence[Tender], *, amount_fen: int, cheque_cleared: bool = False) -> None:
     """Hold the tenders of a payment to its amount: 500.00 yuan are 300.00 in cash and 200.00 by card "4711".
 
-    A cheque is no money before it has cleared, so it does not pay for energy at once.
+    A cheque is no money before it has cleared, so it does not pay for energy at once; ``cheque_cleared`` says that
+    the bank has.
 
     Raises:
-        TenderUnusable: a cheque; an amount that is not above zero; no reference where money leaves a slip elsewhere.
+        TenderUnusable: a cheque that has not cleared; an amount that is not above zero; no reference where money
+            leaves a slip elsewhere.
         TendersUnequal: the sum is another.
     """
     for tender in tenders:
-        if tender.kind is TenderKind.CHEQUE:
+        if tender.kind is TenderKind.CHEQUE and not cheque_cleared:
             raise TenderUnusable(
                 "A cheque is no money before the bank has cleared it.",
                 remedy="Take it in as a cheque; it buys energy when it is cleared.",

@@ -202,6 +202,11 @@ def open_till(session: Session, new: NewTill, *, now: datetime) -> Till:
     return till
 
 
+def lock_till(session: Session, till_id: UUID) -> Till:
+    """Lock a till, which numbers receipts and holds the open shift, and return it as it is now."""
+    return session.get_one(Till, till_id, with_for_update={"key_share": True}, populate_existing=True)
+
+
 def open_shift(session: Session, *, till_no: str, cashier_id: UUID, float_fen: int, now: datetime) -> Shift:
     """Open a shift: the float goes from the safe into the till, and from now on the cashier answers for it.
 

@@ -80,4 +80,78 @@ COUNTER = (
                    shift.float_fen + coalesce(taken.cash_fen, 0) - coalesce(short.amount, 0)
         """,
     ),
+    Invariant(
+        name="I15 seals",
+        says="the totals of each closed shift are those of its rows, as they were sealed and as the record tells",
+        query="""
+            SELECT shift.id AS shift_id, encode(shift.seal, 'hex') AS seal, written.number AS receipts, flows.flows
+              FROM shifts AS shift JOIN tills AS till ON till.id = shift.till_id
+              LEFT JOIN LATERAL (
+                   SELECT count(*) AS number, min(number) AS first_number, max(number) AS last_number
+                     FROM receipts WHERE shift_id = shift.id) AS written ON true
+              LEFT JOIN LATERAL (
+                   SELECT coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'tender', tender, 'number', number,
+                              'in_fen', in_fen, 'out_fen', out_fen)
+                              ORDER BY kind COLLATE "C", tender COLLATE "C"), '[]') AS flows
+                     FROM (SELECT receipt.kind, tender.kind AS tender, count(DISTINCT receipt.id) AS number,
+                                  coalesce(sum(tender.amount_fen) FILTER (WHERE tender.amount_fen > 0), 0) AS in_fen,
+                                  coalesce(-sum(tender.amount_fen) FILTER (WHERE tender.amount_fen < 0), 0) AS out_fen
+                             FROM receipts AS receipt JOIN tenders AS tender ON tender.receipt_id = receipt.id
+                            WHERE receipt.shift_id = shift.id
+                            GROUP BY receipt.kind, tender.kind) AS flow) AS flows ON true
+              LEFT JOIN LATERAL (
+                   SELECT cash_fen FROM shift_counts WHERE shift_id = shift.id ORDER BY id DESC LIMIT 1) AS last ON true
+             WHERE shift.state = 'closed'
+               AND (CASE WHEN shift.seal <> sha256(convert_to(shift.sealed, 'UTF8')) THEN true
+                         ELSE shift.sealed::jsonb <> shift.totals END
+                    OR shift.totals->'flows' <> flows.flows
+                    OR (shift.totals->'receipts'->>'number')::bigint <> written.number
+                    OR (shift.totals->'receipts'->>'first_number')::bigint IS DISTINCT FROM written.first_number
+                    OR (shift.totals->'receipts'->>'last_number')::bigint IS DISTINCT FROM written.last_number
+                    OR (shift.totals->>'float_fen')::bigint <> shift.float_fen
+                    OR (shift.totals->'compared'->0->>'counted_fen')::bigint IS DISTINCT FROM last.cash_fen
+                    OR shift.totals->>'reason' IS DISTINCT FROM shift.reason
+                    OR NOT EXISTS (SELECT FROM audit_events AS event
+                                    WHERE event.subject_kind = 'till' AND event.action = 'shift.closed'
+                                      AND event.subject = till.till_no
+                                      AND event.payload LIKE '%"seal":"' || encode(shift.seal, 'hex') || '"%'))
+        """,
+    ),
+    Invariant(
+        name="I15 cheques",
+        says="what the books hold of each cheque is its amount while it is in clearing, and nothing after",
+        query="""
+            SELECT cheque.cheque_no, cheque.bank, cheque.state, cheque.amount_fen, coalesce(held.fen, 0) AS held_fen
+              FROM cheques AS cheque
+              LEFT JOIN LATERAL (
+                   SELECT sum(entry.amount) AS fen FROM ledger_transactions AS transaction
+                     JOIN ledger_entries AS entry ON entry.transaction_id = transaction.id
+                     JOIN ledger_accounts AS account ON account.id = entry.account_id AND account.kind = 'cheques'
+                    WHERE transaction.id = cheque.transaction_id OR transaction.reverses_id = cheque.transaction_id)
+                AS held ON true
+             WHERE coalesce(held.fen, 0)
+                   <> CASE WHEN cheque.state = 'in_clearing' THEN cheque.amount_fen ELSE 0 END
+             UNION ALL
+            SELECT NULL, NULL, NULL, sum(amount_fen), account_fen
+              FROM (SELECT coalesce(sum(entry.amount), 0) AS account_fen FROM ledger_entries AS entry
+                      JOIN ledger_accounts AS account ON account.id = entry.account_id AND account.kind = 'cheques')
+                AS account
+              LEFT JOIN cheques AS cheque ON cheque.state = 'in_clearing'
+             GROUP BY account_fen HAVING coalesce(sum(amount_fen), 0) <> account_fen
+        """,
+    ),
+    Invariant(
+        name="I15 cleared cheques",
+        says="each cheque that cleared bought energy for its amount, and no other cheque has paid for energy",
+        query="""
+            SELECT cheque.cheque_no, cheque.purchase_no, cheque.amount_fen, paid.amount_fen AS paid_fen
+              FROM (SELECT * FROM cheques WHERE state = 'cleared') AS cheque
+              FULL JOIN (SELECT purchase.purchase_no, sum(tender.amount_fen) AS amount_fen
+                           FROM purchases AS purchase
+                           JOIN tenders AS tender
+                             ON tender.receipt_id = purchase.receipt_id AND tender.kind = 'cheque'
+                          GROUP BY purchase.purchase_no) AS paid ON paid.purchase_no = cheque.purchase_no
+             WHERE cheque.amount_fen IS DISTINCT FROM paid.amount_fen
+        """,
+    ),
 )

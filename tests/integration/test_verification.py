@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 from databases import Database
-from factories import a_contract, a_person, a_purchase, a_terminal
+from factories import a_cheque, a_closed_shift, a_contract, a_person, a_purchase, a_terminal
 from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
 
+from app.cheques.service import clear
 from app.clock import Clock
 from app.database import connect, transaction
 from app.load_control.service import Pace
@@ -19,6 +21,7 @@ from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
+PACE = Pace(clock=Clock(), report_interval_s=900)
 
 _A_KEY_WITHOUT_ANSWER = """
     INSERT INTO idempotency_keys (scope, key, request_hash, created_by)
@@ -37,7 +40,14 @@ _A_REFUND_OF_NOTHING = """
            now() FROM purchases LIMIT 1
 """
 _A_CLOSE_WITHOUT_A_COUNT = """
-    UPDATE shifts SET state = 'closed', closed_at = now(), seal = ''
+    UPDATE shifts SET state = 'closed', closed_at = now(), seal = '', sealed = '', totals = '{}'
+"""
+
+_A_SEAL_MADE_ANEW = """
+    UPDATE shifts SET sealed = replace(sealed, 'counted so', 'as it was'), reason = 'as it was',
+           seal = sha256(convert_to(replace(sealed, 'counted so', 'as it was'), 'UTF8')),
+           totals = replace(sealed, 'counted so', 'as it was')::jsonb
+     WHERE state = 'closed'
 """
 
 #: What somebody with all rights might do, and the invariant that names the row.
@@ -68,6 +78,15 @@ TAMPERED = [
     ("UPDATE receipts SET amount_fen = amount_fen + 1", "I14 receipts of purchases"),
     ("UPDATE shifts SET float_fen = float_fen + 1", "I15 cash"),
     (_A_CLOSE_WITHOUT_A_COUNT, "I15 counted"),
+    ("UPDATE shifts SET totals = jsonb_set(totals, '{float_fen}', '1') WHERE state = 'closed'", "I15 seals"),
+    ("UPDATE shifts SET sealed = sealed || ' ' WHERE state = 'closed'", "I15 seals"),
+    ("UPDATE shift_counts SET cash_fen = cash_fen + 1", "I15 seals"),
+    ("UPDATE tenders SET amount_fen = amount_fen + 1", "I15 seals"),
+    (_A_SEAL_MADE_ANEW, "I15 seals"),
+    ("UPDATE cheques SET amount_fen = amount_fen + 1 WHERE state = 'in_clearing'", "I15 cheques"),
+    ("DELETE FROM cheques WHERE state = 'in_clearing'", "I15 cheques"),
+    ("UPDATE cheques SET amount_fen = amount_fen + 1 WHERE state = 'cleared'", "I15 cleared cheques"),
+    ("DELETE FROM cheques WHERE state = 'cleared'", "I15 cleared cheques"),
     ("UPDATE audit_events SET payload = payload || ' '", "I12 chains"),
     ("DELETE FROM audit_events WHERE seq = 2", "I12 chains"),
     ("UPDATE audit_events SET subject = 'somebody else' WHERE seq = 1", "I12 columns"),
@@ -87,6 +106,7 @@ def worked(database: Database) -> Database:
         a_terminal(session, supply_point_id=contract.supply_point_id)
         for paid_fen in (1_680_001, 77):
             a_purchase(session, contract=contract, now=NOW, paid_fen=paid_fen)
+        _take_cheques_and_close(session)
         taken_over = a_contract(session)
         a_terminal(session, supply_point_id=taken_over.supply_point_id)
         opening = Opening(
@@ -96,6 +116,17 @@ def worked(database: Database) -> Database:
         by = a_person(session, role=Role.ACCOUNT_MANAGER).id
         open_balance(session, opening, by=by, pace=Pace(clock=Clock(), report_interval_s=900), now=NOW)
     return database
+
+
+def _take_cheques_and_close(session: Session) -> None:
+    """One cheque in clearing and one that has cleared, at a till whose shift is closed a little short."""
+    contract, cashier = a_contract(session), a_person(session, role=Role.CASHIER)
+    a_terminal(session, supply_point_id=contract.supply_point_id)
+    a_cheque(session, contract=contract, cashier=cashier, now=NOW, cheque_no="1")
+    cleared = a_cheque(session, contract=contract, cashier=cashier, now=NOW, cheque_no="2")
+    clear(session, cleared, bank_reference="B-1", cashier_id=cashier.id, pace=PACE, now=NOW)
+    a_purchase(session, contract=contract, cashier=cashier, now=NOW, paid_fen=100)
+    a_closed_shift(session, cashier=cashier, cash_fen=99, now=NOW)
 
 
 def test_a_days_work_breaks_nothing(worked: Database) -> None:

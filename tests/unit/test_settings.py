@@ -58,6 +58,8 @@ def test_a_missing_secret_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, mi
         ("CLOCK_FACTOR", "0"),
         ("REPORT_INTERVAL_S", "0"),
         ("ENVIRONMENT", "staging"),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("CHEQUE_OVERDUE_DAYS", "0"),
     ],
 )
 def test_a_value_out_of_its_bounds_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

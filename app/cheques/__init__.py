@@ -1,0 +1,1 @@
+"""Cheques: taken in at a till, in clearing at the bank, and at last a purchase or a piece of paper."""

@@ -1,0 +1,1 @@
+"""A shift comes to its end: counted blind, compared, sent back or closed, its totals sealed."""
