@@ -117,13 +117,14 @@ def settings_of(utility: Utility, headers: dict[str, str], *, thorough: bool) ->
 def excused(check: str, answer: Any) -> bool:
     """Whether a request that the document allows may be refused all the same.
 
-    A cursor is opaque, so no schema can tell the ones that this service has made. And what JSON Schema cannot say,
+    A cursor is opaque, so no schema can tell the ones that this service has made, nor which keys were used before for
+    another body, as a print of the same receipt in another format. And what JSON Schema cannot say,
     such as "each round is fitted once" or the bounds of a moment, is said in words: Pydantic marks it as value error.
     """
     if check != "positive_data_acceptance" or answer is None:
         return False
     problem = answer.json()
-    if problem["type"] == "/problems/cursor-unreadable":
+    if problem["type"] in ("/problems/cursor-unreadable", "/problems/idempotency-key-reused"):
         return True
     errors = problem.get("errors", [])
     return bool(errors) and all(one["what"].startswith("Value error, ") for one in errors)
