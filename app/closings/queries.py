@@ -43,6 +43,8 @@ _STANDS = text("""
     SELECT allowance.paid_until_wh, allowance.posted_supplied_wh, allowance.opening_supplied_wh, allowance.kept_nfen,
            (SELECT jsonb_object_agg(kind, balance) FROM ledger_accounts WHERE supply_point_id = :point) AS balances,
            EXISTS (SELECT FROM refunds WHERE supply_point_id = :point AND state = 'taking_back') AS refund_under_way,
+           EXISTS (SELECT FROM cheques AS cheque JOIN supply_contracts AS contract ON contract.id = cheque.contract_id
+                    WHERE contract.supply_point_id = :point AND cheque.state = 'in_clearing') AS cheque_in_clearing,
            EXISTS (SELECT FROM commands WHERE supply_point_id = :point AND command_class = 'cut'
                       AND state = ANY(:in_doubt) AND ended_at IS NULL) AS cut_on_its_way,
            live.supplied_wh, live.supplied_at
@@ -77,6 +79,7 @@ class Stands(NamedTuple):
     kept_nfen: int
     balances: dict[str, int]
     refund_under_way: bool
+    cheque_in_clearing: bool
     cut_on_its_way: bool
     counter_wh: int | None
     counted_at: datetime | None
@@ -136,6 +139,7 @@ def account_at(session: Session, contract: SupplyContract, *, pace: Pace, now: d
         supply_cut=_is_cut(facts),
         cut_on_its_way=now_stands.cut_on_its_way,
         refund_under_way=now_stands.refund_under_way,
+        cheque_in_clearing=now_stands.cheque_in_clearing,
     )
     return Asked(contract=contract, terminal_id=terminal_id, account=account, ready=ready)
 

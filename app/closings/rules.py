@@ -264,10 +264,11 @@ class Readiness:
     supply_cut: bool
     cut_on_its_way: bool
     refund_under_way: bool
+    cheque_in_clearing: bool
 
 
 def check_ready(ready: Readiness) -> None:
-    """Refuse a closing that would race with the customer's load, a cut or a refund.
+    """Refuse a closing that would race with the customer's load, a cut, a refund or a cheque.
 
     A closing trips nothing: the customer ends its load. That every round is open would prove less than 0 W, since
     essential load is wired to no round. Supply that is limited or cut is given back first, since afterwards nobody
@@ -312,6 +313,12 @@ def check_ready(ready: Readiness) -> None:
             "refund_under_way",
             "A refund has taken energy back and its money has not been paid out.",
             "Pay the refund out or withdraw it first.",
+        ),
+        (
+            ready.cheque_in_clearing,
+            "cheque_in_clearing",
+            "A cheque of this contract is in clearing, and what it is to buy could not be sold any more.",
+            "Wait until it has cleared, or give it back first.",
         ),
     ):
         if stands:

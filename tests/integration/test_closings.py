@@ -292,6 +292,21 @@ def test_a_cut_that_the_terminal_may_be_acting_on_is_waited_for(desk: Desk) -> N
     assert ask(desk).json()["because"] == "cut_pending"
 
 
+def test_a_cheque_in_clearing_is_waited_for_and_none_is_taken_any_more(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    cheque = {
+        "contract_no": CONTRACT, "amount_yuan": "100.00", "cheque_no": "30109810", "bank": "工商银行",
+        "drawer": "东方钢铁", "drawn_on": f"{datetime.now(UTC):%Y-%m-%d}",
+    }  # fmt: skip
+    taken = desk.post("/cheques", cheque, role=Role.CASHIER)
+    assert taken.status_code == 201, taken.text
+    assert ask(desk).json()["because"] == "cheque_in_clearing"
+    given_back = f"/cheques/{taken.json()['id']}/return"
+    assert desk.post(given_back, {"reason": "the account is closed"}, role=Role.CASHIER).status_code == 200
+    assert ask(desk).status_code == 201
+    assert refusal(desk.post("/cheques", cheque, role=Role.CASHIER)) == (409, "contract-closing")
+
+
 def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own(desk: Desk) -> None:
     sold_and_used(desk, "813.00", supplied_wh=900_000)
     ask(desk)

@@ -20,8 +20,8 @@ VOCABULARY = {
 }  # fmt: skip
 FEATURES = (
     "access", "allowances", "audit", "cheques", "closings", "commands", "customers", "emergency", "imports",
-    "ledger", "load_control", "notices", "openings", "orders", "purchases", "receipts", "refunds", "shift_closing", "shifts",
-    "staff", "terminal_reports", "terminals",
+    "ledger", "load_control", "notices", "openings", "orders", "purchases", "receipts", "refunds", "shift_closing",
+    "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ READY = Readiness(
     supply_cut=False,
     cut_on_its_way=False,
     refund_under_way=False,
+    cheque_in_clearing=False,
 )
 
 
@@ -178,6 +179,7 @@ def test_no_fraction_is_lost_and_no_energy_is_worth_more_than_was_paid(
         ({"supply_cut": True}, "supply_cut"),
         ({"cut_on_its_way": True}, "cut_pending"),
         ({"refund_under_way": True}, "refund_under_way"),
+        ({"cheque_in_clearing": True}, "cheque_in_clearing"),
     ],
 )
 def test_a_closing_never_races_with_load_cut_or_refund(change: dict[str, int | None], because: str) -> None:
