@@ -132,6 +132,11 @@ def test_what_is_left_is_refunded_each_part_at_its_own_price_to_the_fen(desk: De
     assert one(desk, "SELECT kept_nfen FROM allowances").kept_nfen == 378_600_000
     receipt = one(desk, "SELECT kind, amount_fen FROM receipts ORDER BY number DESC LIMIT 1")
     assert tuple(receipt) == ("refund", -1_522_296)
+    page = desk.get(f"/receipts/{done['receipt_no']}/page", role=Role.CASHIER).text
+    assert "销户止码" in page
+    assert "15,222.96" in page
+    assert "0.3786 分 fen" in page
+    assert "Owed again" not in page
 
 
 def test_what_was_used_of_lent_energy_and_old_debt_is_paid_up(desk: Desk) -> None:
@@ -150,7 +155,7 @@ def test_what_was_used_of_lent_energy_and_old_debt_is_paid_up(desk: Desk) -> Non
     assert done.json()["state"] == "finished"
     assert (balances(desk), earned_fen(desk)) == (EMPTY, 81_300 + 81_300)
     receipt = one(desk, "SELECT kind, amount_fen, content FROM receipts ORDER BY number DESC LIMIT 1")
-    assert (receipt.kind, receipt.amount_fen, receipt.content["debt_paid_fen"]) == ("payment", 201_300, 120_000)
+    assert (receipt.kind, receipt.amount_fen, receipt.content["debt_settled_fen"]) == ("payment", 201_300, 120_000)
 
 
 def test_lent_energy_that_was_not_used_goes_back_without_a_value(desk: Desk) -> None:
