@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 import app.access.routes
 import app.audit.routes
 import app.cheques.routes
+import app.closings.routes
 import app.customers.routes
 import app.emergency.routes
 import app.http.documentation
@@ -66,6 +67,7 @@ ROUTERS = [
     app.receipts.routes.router,
     app.shifts.routes.router,
     app.refunds.routes.router,
+    app.closings.routes.router,
     app.emergency.routes.router,
     app.shift_closing.routes.router,
     app.cheques.routes.router,

@@ -12,7 +12,7 @@ from app.cheques.models import Cheque
 from app.cheques.rules import ChequeState
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchContract
-from app.customers.rules import ContractClosed
+from app.customers.rules import ContractClosed, ContractClosing
 from app.errors import NotFound
 from app.shifts.models import Receipt
 
@@ -53,19 +53,21 @@ def payer(session: Session, contract_no: str) -> Payer:
 
     Raises:
         NoSuchContract: no contract has the number.
-        ContractClosed: it was closed.
+        ContractClosed, ContractClosing: it was closed, or its account is being closed.
     """
     row = session.execute(_payers().where(SupplyContract.contract_no == contract_no)).first()
     if row is None:
         raise NoSuchContract(contract_no=contract_no)
     if row.closed_at is not None:
         raise ContractClosed(contract_no=contract_no, closed_at=row.closed_at)
-    return Payer(*row[:-1])
+    if row.closing_since is not None:
+        raise ContractClosing(contract_no=contract_no, closing_since=row.closing_since)
+    return Payer(*row[:-2])
 
 
 def payer_of(session: Session, contract_id: UUID) -> Payer:
     """Return whose contract this is, open or closed."""
-    return Payer(*session.execute(_payers().where(SupplyContract.id == contract_id)).one()[:-1])
+    return Payer(*session.execute(_payers().where(SupplyContract.id == contract_id)).one()[:-2])
 
 
 def _payers() -> Any:
@@ -78,6 +80,7 @@ def _payers() -> Any:
             Customer.name_zh,
             Customer.name_en,
             SupplyContract.closed_at,
+            SupplyContract.closing_since,
         )
         .join(SupplyPoint, SupplyPoint.id == SupplyContract.supply_point_id)
         .join(Customer, Customer.id == SupplyPoint.customer_id)

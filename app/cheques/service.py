@@ -53,7 +53,7 @@ def take_in(session: Session, new: NewCheque, *, cashier_id: UUID, zone: tzinfo,
     """Take a cheque in for clearing at the cashier's till; it buys nothing yet. Returns its id.
 
     Raises:
-        NoSuchContract, ContractClosed: there is nothing that it could pay for.
+        NoSuchContract, ContractClosed, ContractClosing: there is nothing that it could pay for.
         AmountNotSellable, ChequeUnusable, ChequeTakenBefore: this cheque is not taken.
         NoOpenShift: the cashier has no till.
     """

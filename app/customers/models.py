@@ -85,6 +85,8 @@ class SupplyContract(Base):
     written_notice_s: Mapped[int]
     second_notice_s: Mapped[int]
     signed_at: Mapped[datetime]
+    #: Set while a closing of its account is under way: nothing is sold or lent, and nothing is cut.
+    closing_since: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]
 
     __table_args__ = (
@@ -97,6 +99,7 @@ class SupplyContract(Base):
         CheckConstraint("overdraft_wh >= 0 AND emergency_limit_wh >= 0", name="credit_limits"),
         CheckConstraint("debt_share_percent BETWEEN 1 AND 100", name="debt_share"),
         CheckConstraint("written_notice_s >= 0 AND second_notice_s >= 0", name="notice_periods"),
+        CheckConstraint("num_nonnulls(closing_since, closed_at) < 2", name="closing_or_closed"),
         Index(
             "uq_supply_contracts_open",
             "supply_point_id",

@@ -85,6 +85,18 @@ class ContractClosed(Refused):
         )
 
 
+class ContractClosing(Refused):
+    title = "The account is being closed"
+
+    def __init__(self, *, contract_no: str, closing_since: datetime) -> None:
+        super().__init__(
+            f"The account of contract {contract_no} is being closed since {closing_since:%Y-%m-%d %H:%M} UTC, so "
+            "nothing is sold or lent on it.",
+            remedy="Finish the closing, or withdraw it where the customer stays.",
+            contract_no=contract_no,
+        )
+
+
 class NoPriceInForce(Refused):
     title = "No purchase price is in force"
 

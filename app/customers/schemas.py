@@ -236,6 +236,7 @@ class ContractShown(ContractTerms):
     id: UUID
     supply_point: SupplyPointShown
     signed_at: datetime
+    closing_since: datetime | None = Field(description="set while the closing of its account is under way")
     closed_at: datetime | None
 
     @classmethod
@@ -261,6 +262,7 @@ class ContractShown(ContractTerms):
             written_notice_s=contract.written_notice_s,
             second_notice_s=contract.second_notice_s,
             signed_at=contract.signed_at,
+            closing_since=contract.closing_since,
             closed_at=contract.closed_at,
         )
 

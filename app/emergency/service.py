@@ -14,6 +14,7 @@ from app.commands import service as commands
 from app.commands.rules import Op
 from app.customers import queries as customer_queries
 from app.customers import service as customers
+from app.customers.rules import ContractClosing
 from app.database import new_id, together
 from app.emergency.models import EmergencyCredit
 from app.emergency.rules import check_lending
@@ -44,6 +45,7 @@ def lend(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> Emer
 
     Raises:
         NoSuchSupplyPoint, NoTerminalFitted: there is no terminal under an open contract to take the energy.
+        ContractClosing: the account is being closed.
         EmergencyCreditRefused: it was not agreed, is not needed, or is above the limit.
     """
     point = customer_queries.supply_point(session, wanted.supply_point_id).id
@@ -54,6 +56,8 @@ def lend(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> Emer
     )
     if contract is None or not found:
         raise NoTerminalFitted(supply_point_id=point)
+    if contract.closing_since is not None:
+        raise ContractClosing(contract_no=contract.contract_no, closing_since=contract.closing_since)
     facts = found[0].facts
     at = levels(facts)
     check_lending(

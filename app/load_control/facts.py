@@ -86,8 +86,10 @@ class Facts:
     guaranteed: bool = False
     reachable: bool = True
     credit_undelivered: bool = False
-    #: A refund has taken energy back in the books, and the terminal has not taken it over yet.
+    #: A refund or a closing has taken energy back in the books, and the terminal has not taken it over yet.
     taking_back: bool = False
+    #: The account is being closed: nothing is cut, and the terminal watches no level any more.
+    closing: bool = False
     credit_in_flight: bool = False
     credit_failed_at: datetime | None = None
     order_no: int = 0

@@ -31,7 +31,11 @@ _FACTS = text("""
            live.online AND live.commandable AS reachable, live.state,
            EXISTS (SELECT FROM refunds AS refund
                     WHERE refund.supply_point_id = point.id AND refund.state <> 'withdrawn'
-                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
+                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0))
+           OR EXISTS (SELECT FROM closings AS closing
+                    WHERE closing.supply_point_id = point.id AND closing.state = 'closing'
+                      AND closing.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
+           contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
                        'round', fitted.round, 'importance', fitted.importance, 'load_w', fitted.load_w,
@@ -158,6 +162,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         reachable=row["reachable"],
         credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
         taking_back=row["taking_back"],
+        closing=row["closing"],
         credit_in_flight=credit.get("state") in _UNPROVED,
         credit_failed_at=_failed_at(credit),
         order_no=row["last_order_no"],

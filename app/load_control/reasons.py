@@ -18,6 +18,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "No new purchase, so the stage stays {stage} ({remaining_kwh} kWh left).",
     ),
     "protected": ("该用户受保护，不得自动限电或跳闸。", "The customer is protected and is never limited or tripped."),
+    "closing": ("正在销户清算，不限电、不跳闸。", "The account is being closed, so nothing is limited or tripped."),
     "guaranteed": ("正在保电，不得限电或跳闸。", "Supply is guaranteed, so nothing is limited or tripped."),
     "terminal_decides": (
         "合同为就地控制，由终端自行跳闸。",

@@ -3,10 +3,10 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from app.customers.queries import contract_at_point
-from app.customers.schemas import NUMBER_PATTERN, ContractShown, ContractToSign
+from app.customers.schemas import ContractShown, ContractToSign
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
@@ -26,8 +26,6 @@ from app.terminals.queries import rounds_of
 
 router = APIRouter(tags=["supply points"])
 
-ContractNoInPath = Annotated[str, Path(pattern=NUMBER_PATTERN, max_length=100, examples=["HT-2026-0001"])]
-
 
 @router.post(
     "/contracts",
@@ -39,17 +37,6 @@ def sign_contract(wanted: ContractToSign, session: Db, now: Now) -> ContractShow
     """Opens the accounts, the allowance and the control of the supply point as well; then fit a terminal to it."""
     service.open_supply_point(session, wanted.to_sign(), opening_supplied_wh=wanted.opening_supplied_wh, now=now)
     return ContractShown.of(contract_at_point(session, wanted.contract_no))
-
-
-@router.post(
-    "/contracts/{contract_no}/close",
-    summary="Close a contract",
-    dependencies=[allow(Role.ACCOUNT_MANAGER, Role.ADMINISTRATOR)],
-)
-def close_contract(contract_no: ContractNoInPath, session: Db, now: Now) -> ContractShown:
-    """Nothing can be sold on it from then on, and the service no longer decides about its supply."""
-    service.close_supply_point(session, contract_no, now=now)
-    return ContractShown.of(contract_at_point(session, contract_no))
 
 
 @router.get("/supply-points", summary="List supply points", dependencies=[signed_in()])

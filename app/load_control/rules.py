@@ -14,6 +14,8 @@ ROUND_PAUSE = timedelta(minutes=1)
 LOOK_AGAIN = timedelta(hours=1)
 WRITTEN_LAPSES = timedelta(days=30)
 SECOND_LAPSES = timedelta(days=1)
+#: No counter ever gets so far beyond what was paid: a level for a terminal that is to act on none.
+UNWATCHED_WH = -(10**15)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,10 @@ def levels(facts: Facts) -> Levels:
 
     At 500 kW, a written notice of 72 h and a second one of 30 min need 72.5 h x 500 kW = 36 250 kWh above the trip
     threshold, even where the contract's own notice threshold is lower: no cut comes late for want of a notice.
+    While an account is being closed no level is watched, since the energy is taken back and nothing may trip.
     """
+    if facts.closing:
+        return Levels(notice=UNWATCHED_WH, warning=UNWATCHED_WH, limited=UNWATCHED_WH, trip=UNWATCHED_WH)
     load_w = max(facts.recent_load_w, 0)
     trip = facts.thresholds.trip.level_wh(recent_load_w=load_w)
     limited = max(trip, facts.thresholds.limited.level_wh(recent_load_w=load_w))
@@ -88,8 +93,11 @@ def decide_stage(facts: Facts, *, now: datetime) -> StageDecision:
     or guaranteed point never goes beyond a warning. A limit or trip further waits while anything in
     :func:`obstacles` stands. Without a purchase a stage never softens, or a limit would lift itself by
     lowering the load. Nothing is controlled before the first purchase.
-    With 20 000 kWh left and thresholds of 50 000, 30 000, 10 000 and 0: warning.
+    With 20 000 kWh left and thresholds of 50 000, 30 000, 10 000 and 0: warning. While an account is being closed:
+    normal.
     """
+    if facts.closing:
+        return StageDecision(stage=Stage.NORMAL, because=(Reason("closing"),), look_again_at=now + LOOK_AGAIN)
     if facts.supplied_wh is None or not facts.started:
         reason = Reason("no_report_yet" if facts.started else "not_started")
         return StageDecision(stage=facts.stage, because=(reason,), look_again_at=now + LOOK_AGAIN)
@@ -142,6 +150,8 @@ def _stage_allowed(facts: Facts, at: Levels, *, due: Stage, now: datetime) -> tu
 
 def _never_cut(facts: Facts) -> tuple[Reason, ...]:
     reasons = []
+    if facts.closing:
+        reasons.append(Reason("closing"))
     if facts.protected:
         reasons.append(Reason("protected"))
     if facts.guaranteed:
@@ -334,8 +344,8 @@ def steps(decision: StageDecision, facts: Facts, *, now: datetime) -> tuple[Step
 
 
 def _credit_steps(facts: Facts, *, now: datetime) -> list[Step]:
-    # A terminal that holds more than the books is lowered for a refund only: after a restore from yesterday's backup
-    # it holds what was paid for today.
+    # A terminal that holds more than the books is lowered for a refund or a closing only: after a restore from
+    # yesterday's backup it holds what was paid for today.
     owed = facts.started and (facts.credit_undelivered or facts.taking_back)
     if not owed or facts.credit_in_flight or _rests(facts, facts.credit_failed_at, now=now):
         return []

@@ -9,7 +9,8 @@ from app.customers.rules import Threshold
 from app.openings.rules import Ground
 
 _GROUNDS = text("""
-    SELECT contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.supply_point_id,
+    SELECT contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.closing_since,
+           contract.supply_point_id,
            contract.warning_wh, contract.warning_hours, contract.trip_wh,
            allowance.paid_until_wh, terminal.id AS terminal_id, coalesce(live.recent_load_w, 0) AS recent_load_w,
            EXISTS (SELECT FROM purchases WHERE supply_point_id = contract.supply_point_id) AS purchased,
@@ -32,6 +33,7 @@ def grounds(session: Session, contract_nos: Collection[str]) -> dict[str, Ground
             contract_id=row.contract_id,
             contract_no=row.contract_no,
             closed_at=row.closed_at,
+            closing_since=row.closing_since,
             supply_point_id=row.supply_point_id,
             paid_until_wh=row.paid_until_wh,
             terminal_id=row.terminal_id,

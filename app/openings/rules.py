@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from app.customers.rules import ContractClosed
+from app.customers.rules import ContractClosed, ContractClosing
 from app.errors import Conflict, Refused
 from app.ledger.rules import AccountKind, Line
 from app.quantities import NANOFEN_PER_FEN
@@ -46,6 +46,7 @@ class Ground:
     trip_wh: int
     purchased: bool
     opened_at: datetime | None
+    closing_since: datetime | None = None
 
 
 class NothingToOpen(Refused):
@@ -123,13 +124,15 @@ def granted_wh(opening: Opening, ground: Ground) -> int:
     purchase would pay for them again.
 
     Raises:
-        ContractClosed, OpenedBefore, PurchasedBefore: it comes too late.
+        ContractClosed, ContractClosing, OpenedBefore, PurchasedBefore: it comes too late.
         NothingToOpen, PaidForNoEnergy, ReadingBelowPaid: its figures cannot be.
         NoTerminalToOpen: there is energy, and nothing to count it.
     """
     contract_no = ground.contract_no
     if ground.closed_at is not None:
         raise ContractClosed(contract_no=contract_no, closed_at=ground.closed_at)
+    if ground.closing_since is not None:
+        raise ContractClosing(contract_no=contract_no, closing_since=ground.closing_since)
     if ground.opened_at is not None:
         raise OpenedBefore(contract_no=contract_no, opened_at=ground.opened_at)
     if ground.purchased:

@@ -46,6 +46,7 @@ class Order:
 #: What would be right, for each interlock that can stand against a cut by hand.
 _REMEDIES = {
     "protected": "This customer is not cut; collect in another way.",
+    "closing": "Finish the closing of the account, or withdraw it.",
     "guaranteed": "End the guarantee first (end_guarantee).",
     "estimate": "Wait until the terminal's clock is set and it has reported.",
     "stale_report": "Wait for a fresh report.",

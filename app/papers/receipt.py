@@ -181,6 +181,15 @@ _SECTIONS: tuple[tuple[_Line, ...], ...] = (
         _Line(key="order_no", zh="购电单号", en="Order no."),
     ),
     (
+        _Line(key="reading_wh", zh="销户止码", en="Final reading, account closed", write=_energy, strong=True),
+        _Line(key="unused_wh", zh="未用电量", en="Unused energy", write=_some_energy),
+        _Line(key="unused_worth_fen", zh="未用电量金额", en="Value of unused energy", write=_money),
+        _Line(key="overused_wh", zh="超用电量", en="Used beyond what was paid", write=_some_energy),
+        _Line(key="overused_fen", zh="超用电费", en="Owed for it", write=_money),
+        _Line(key="debt_settled_fen", zh="结清欠费", en="Old debt settled", write=_money),
+        _Line(key="fraction_nfen", zh="不足一分尾差", en="Fraction of a fen that cannot be paid", write=_kept),
+    ),
+    (
         _Line(key="cheque_no", zh="支票号码", en="Cheque no."),
         _Line(key="bank", zh="付款银行", en="Bank"),
         _Line(key="drawer", zh="出票人", en="Drawer"),

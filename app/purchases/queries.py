@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.commands.models import Command
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchContract
-from app.customers.rules import ContractClosed, NoPriceInForce, Threshold
+from app.customers.rules import ContractClosed, ContractClosing, NoPriceInForce, Threshold
 from app.database import Step, together
 from app.errors import NotFound
 from app.purchases.models import Purchase
@@ -23,7 +23,8 @@ from app.terminals.queries import NoTerminalFitted
 # A sale has time for one round trip to know everything; it writes through each feature's service.
 _COUNTER = """
     SELECT {number} AS number,
-           contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.supply_point_id,
+           contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.closing_since,
+           contract.supply_point_id,
            contract.warning_wh, contract.warning_hours, contract.trip_wh - contract.overdraft_wh AS trip_wh,
            contract.debt_share_percent, lent.balance AS emergency_wh,
            EXISTS (SELECT FROM refunds AS refund
@@ -96,7 +97,7 @@ def counter(session: Session, contract_no: str, *, at: datetime) -> Counter:
 
     Raises:
         NoSuchContract: no contract has the number.
-        ContractClosed: it was closed.
+        ContractClosed, ContractClosing: it was closed, or its account is being closed.
         NoPriceInForce: no purchase price is valid at ``at``.
         NoTerminalFitted: there is no terminal to take the energy.
     """
@@ -123,6 +124,8 @@ def _to_know(statement: TextClause, contract_no: str, *, at: datetime) -> Step[C
 def _counter(row: Any, *, contract_no: str, at: datetime) -> Counter:
     if row.closed_at is not None:
         raise ContractClosed(contract_no=contract_no, closed_at=row.closed_at)
+    if row.closing_since is not None:
+        raise ContractClosing(contract_no=contract_no, closing_since=row.closing_since)
     expired = row.price_until is not None and row.price_until <= at
     if row.yuan_per_kwh is None or expired:
         raise NoPriceInForce(contract_no=contract_no, at=at, expired_at=row.price_until)

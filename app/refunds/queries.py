@@ -21,13 +21,16 @@ from app.refunds.models import Refund
 from app.refunds.rules import Given, Standing, energy_to_keep, left_of
 from app.shifts.models import Receipt, TenderTaken
 
-# Grants in the order in which they happened; what a refund took or gave back belongs to its purchase.
+# Grants in the order in which they happened; what a refund took or gave back belongs to its purchase,
+# and what a withdrawn closing took and gave back comes to nothing.
 _GIVEN = text("""
-    SELECT coalesce(purchase.id, refund.purchase_id, given.id) AS source, given.energy_wh
+    SELECT coalesce(purchase.id, refund.purchase_id, closing.id, given.id) AS source, given.energy_wh
       FROM allowance_grants AS given
       LEFT JOIN purchases AS purchase ON purchase.energy_transaction_id = given.transaction_id
       LEFT JOIN refunds AS refund
         ON given.transaction_id IN (refund.energy_transaction_id, refund.regrant_transaction_id)
+      LEFT JOIN closings AS closing
+        ON given.transaction_id IN (closing.energy_transaction_id, closing.again_transaction_id)
      WHERE given.supply_point_id = :point ORDER BY given.order_no, given.id
 """)
 
@@ -132,6 +135,7 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
         newest=row.newest,
         refunded=row.refunded,
         report_fresh=fresh and not facts.estimated,
+        closing=facts.closing,
     )
     return Asked(standing=standing, terminal_id=found[0].terminal_id, alarm_wh=at.warning, trip_wh=at.trip)
 
@@ -144,8 +148,13 @@ class TerminalHolds(NamedTuple):
 
     def has_taken_back(self, refund: Refund) -> bool:
         """Tell whether the terminal has shown the refund's order, or a later one, which carries it as well."""
-        same = self.order_no == refund.order_no and self.paid_until_wh == refund.paid_until_wh
-        return refund.order_no == 0 or self.order_no > refund.order_no or same
+        shown = self.has_shown(order_no=refund.order_no, paid_until_wh=refund.paid_until_wh)
+        return refund.order_no == 0 or shown
+
+    def has_shown(self, *, order_no: int, paid_until_wh: int) -> bool:
+        """Tell whether the terminal has shown an order, or a later one, which carries it as well."""
+        same = self.order_no == order_no and self.paid_until_wh == paid_until_wh
+        return self.order_no > order_no or same
 
 
 _HOLDS_NOTHING = TerminalHolds(0, None)

@@ -112,6 +112,7 @@ class Standing:
     newest: bool
     refunded: bool
     report_fresh: bool
+    closing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +187,12 @@ def take_back(standing: Standing, *, kind: RefundKind, wanted_wh: int | None) ->
 
 
 def _refuse_unsure(standing: Standing) -> None:
+    if standing.closing:
+        raise RefundRefused(
+            "account_closing",
+            detail="The account is being closed, which gives back what is left of every purchase.",
+            remedy="Finish the closing, or withdraw it first.",
+        )
     if not standing.report_fresh:
         raise RefundRefused(
             "report_stale",

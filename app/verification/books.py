@@ -102,10 +102,11 @@ BOOKS = (
     ),
     Invariant(
         name="I5 emergency credit",
-        says="what is lent and not given back is what was lent less what purchases gave back",
+        says="what is lent and not given back is what was lent less what purchases and closings gave back",
         query="""
             SELECT account.supply_point_id, account.balance AS lent_wh,
-                   coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0) AS expected_wh
+                   coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0) - coalesce(closed.lent_wh, 0)
+                   AS expected_wh
               FROM ledger_accounts AS account
               LEFT JOIN (SELECT supply_point_id, sum(energy_wh) AS energy_wh FROM emergency_credits GROUP BY 1) AS given
                 ON given.supply_point_id = account.supply_point_id
@@ -114,19 +115,27 @@ BOOKS = (
                           WHERE NOT EXISTS (SELECT FROM refunds AS refund WHERE refund.purchase_id = purchase.id
                                                AND refund.kind = 'reversal' AND refund.state <> 'withdrawn')
                           GROUP BY 1) AS repaid ON repaid.supply_point_id = account.supply_point_id
+              LEFT JOIN (SELECT supply_point_id, sum(lent_wh) AS lent_wh FROM closings
+                          WHERE state <> 'withdrawn' GROUP BY 1) AS closed
+                ON closed.supply_point_id = account.supply_point_id
              WHERE account.kind = 'emergency'
                AND account.balance <> coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0)
+                   - coalesce(closed.lent_wh, 0)
         """,
     ),
     Invariant(
         name="I5 no orphans",
-        says="each transaction of a purchase belongs to exactly one purchase",
+        says="each transaction of a purchase or a closing belongs to exactly one",
         query="""
             SELECT transaction.id AS transaction_id, transaction.business_key
               FROM ledger_transactions AS transaction
              WHERE transaction.kind = 'purchase' AND NOT EXISTS (
                    SELECT FROM purchases AS purchase
                     WHERE transaction.id IN (purchase.money_transaction_id, purchase.energy_transaction_id))
+                OR transaction.kind IN ('closing', 'closing withdrawn') AND NOT EXISTS (
+                   SELECT FROM closings AS closing
+                    WHERE transaction.id IN (closing.money_transaction_id, closing.energy_transaction_id,
+                                             closing.again_transaction_id))
         """,
     ),
     Invariant(

@@ -39,6 +39,15 @@ _A_REFUND_OF_NOTHING = """
     SELECT gen_random_uuid(), id, supply_point_id, 'refund', 'taking_back', 'r', 1, 1, 0, 0, 0, 0, 0, 9, cashier_id,
            now() FROM purchases LIMIT 1
 """
+_A_CLOSING = """
+    INSERT INTO closings (id, contract_id, supply_point_id, state, outcome, reason, parts, reading_wh, remaining_wh,
+           lent_wh, worth_fen, worth_nfen, overused_wh, overused_fen, deposit_fen, debt_fen, kept_before_nfen,
+           kept_after_nfen, money_fen, order_no, asked_by, asked_at, ended_at)
+    SELECT gen_random_uuid(), id, supply_point_id, '{state}', 'nothing', 'r', '[]', 0, 0, 0, {worth_fen}, 0, 0, 0,
+           0, 0, 0, 0, 0, 1, (SELECT id FROM staff_members LIMIT 1), now(),
+           CASE '{state}' WHEN 'finished' THEN now() END
+      FROM supply_contracts LIMIT 1
+"""
 _A_CLOSE_WITHOUT_A_COUNT = """
     UPDATE shifts SET state = 'closed', closed_at = now(), seal = '', sealed = '', totals = '{}'
 """
@@ -70,6 +79,11 @@ TAMPERED = [
     ("UPDATE opening_balances SET kept_fen = kept_fen + 1", "O1 openings"),
     ("DELETE FROM opening_balances", "O2 openings first"),
     ("UPDATE opening_balances SET remaining_wh = remaining_wh + 1", "O3 opening credits"),
+    (_A_CLOSING.format(state="finished", worth_fen=0), "C1 closings"),
+    (_A_CLOSING.format(state="closing", worth_fen=1), "C2 settlement"),
+    (_A_CLOSING.format(state="closing", worth_fen=0), "C3 closing contracts"),
+    ("UPDATE supply_contracts SET closing_since = now()", "C3 closing contracts"),
+    ("UPDATE ledger_transactions SET kind = 'closing'", "I5 no orphans"),
     (_A_KEY_WITHOUT_ANSWER, "I8 keys"),
     (_A_FALSE_REVERSAL, "I9 reversals"),
     ("DELETE FROM receipts WHERE number = 1", "I14 receipt numbers"),

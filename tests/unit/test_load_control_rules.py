@@ -13,6 +13,7 @@ from app.customers.rules import ControlMode, NoticePeriods, Threshold, Threshold
 from app.load_control.facts import Cut, Facts, NoticeGiven, Round, Stage
 from app.load_control.reasons import Reason
 from app.load_control.rules import (
+    UNWATCHED_WH,
     Levels,
     NoticeDue,
     StageDecision,
@@ -863,3 +864,17 @@ def test_a_second_notice_lapses_a_day_after_its_time(hours_ago: int, *, lapsed: 
     decision = decided(with_left(0, second_notice=given, stage=Stage.LIMITED))
     assert (decision.stage is Stage.LIMITED) == lapsed
     assert (decision.notice_due is not None) == lapsed
+
+
+@pytest.mark.parametrize("remaining_kwh", [-5_000, 0, 20_000, 90_000])
+@pytest.mark.parametrize("automatic", [True, False])
+def test_nothing_is_cut_and_no_level_is_watched_while_an_account_is_being_closed(
+    remaining_kwh: int, *, automatic: bool
+) -> None:
+    facts = with_left(remaining_kwh, closing=True, stage=Stage.WARNING)
+    decision = decided(facts)
+    assert (decision.stage, codes(decision.because), decision.notice_due) == (Stage.NORMAL, ["closing"], None)
+    for cut in Cut:
+        assert "closing" in codes(why_not_cut(facts, cut=cut, automatic=automatic, now=NOW))
+    at = levels(facts)
+    assert {at.notice, at.warning, at.limited, at.trip} == {UNWATCHED_WH}

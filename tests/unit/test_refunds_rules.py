@@ -110,6 +110,7 @@ def test_no_fraction_is_lost(energy_wh: int, kept_nfen: int) -> None:
     ("change", "kind", "because"),
     [
         ({"report_fresh": False}, RefundKind.REFUND, "report_stale"),
+        ({"closing": True}, RefundKind.REVERSAL, "account_closing"),
         ({"emergency_wh": 1}, RefundKind.REFUND, "emergency_credit"),
         ({"refunded": True}, RefundKind.REFUND, "taken_back_before"),
         ({"newest": False}, RefundKind.REVERSAL, "not_the_newest"),

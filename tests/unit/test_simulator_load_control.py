@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.load_control.rules import UNWATCHED_WH
 from app.mqtt.messages import Guarantee, TerminalStage
 from simulators.workbench import STARTS_AT, Workbench
 
@@ -64,6 +65,15 @@ def test_credit_releases_and_the_alarm_stays_until_above_its_threshold() -> None
     assert bench.events("restore")[0].detail.cause == "allowance"
     bench.credit(remaining_wh=300_000, order_no=3, alarm_wh=200_000, trip_wh=100_000)
     assert bench.terminal.state.stage is TerminalStage.NORMAL
+
+
+def test_the_last_order_of_a_closed_account_trips_nothing_in_local_mode() -> None:
+    bench = local(210_000)
+    bench.credit(remaining_wh=0, order_no=2, alarm_wh=UNWATCHED_WH, trip_wh=UNWATCHED_WH)
+    bench.live(hours=1)
+    assert bench.terminal.state.rounds == "11-1----"
+    assert (bench.events("trip"), bench.events("alarm")) == ([], [])
+    assert bench.terminal.state.remaining_wh < 0
 
 
 def test_control_switched_off_releases_what_local_mode_tripped() -> None:

@@ -1,0 +1,1 @@
+"""An account is closed: refund, pay up, or nothing, to the fen."""
