@@ -22,6 +22,7 @@ import app.audit.routes
 import app.cheques.routes
 import app.customers.routes
 import app.emergency.routes
+import app.exchanges.routes
 import app.http.documentation
 import app.http.health
 import app.imports.routes
@@ -73,6 +74,7 @@ ROUTERS = [
     app.staff.routes.router,
     app.customers.routes.router,
     app.terminals.routes.router,
+    app.exchanges.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
     app.terminal_reports.routes.router,

@@ -86,7 +86,8 @@ class Facts:
     guaranteed: bool = False
     reachable: bool = True
     credit_undelivered: bool = False
-    #: A refund has taken energy back in the books, and the terminal has not taken it over yet.
+    #: A refund took energy back in the books, or the terminal is new in another's place, and it has not shown yet
+    #: that it took over what the books say: it may hold more, so only an absolute value fits.
     taking_back: bool = False
     credit_in_flight: bool = False
     credit_failed_at: datetime | None = None

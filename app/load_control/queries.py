@@ -31,7 +31,10 @@ _FACTS = text("""
            live.online AND live.commandable AS reachable, live.state,
            EXISTS (SELECT FROM refunds AS refund
                     WHERE refund.supply_point_id = point.id AND refund.state <> 'withdrawn'
-                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
+                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0))
+           OR EXISTS (SELECT FROM terminal_exchanges AS exchange
+                       WHERE exchange.supply_point_id = point.id
+                         AND exchange.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
                        'round', fitted.round, 'importance', fitted.importance, 'load_w', fitted.load_w,
@@ -268,7 +271,8 @@ def crossed(session: Session, terminal_ids: Iterable[str]) -> list[UUID]:
             SELECT control.supply_point_id FROM control_states AS control
               JOIN terminals AS terminal ON terminal.supply_point_id = control.supply_point_id
               JOIN terminal_live AS live ON live.terminal_id = terminal.id
-             WHERE terminal.id = ANY(:ids) AND live.supplied_wh >= control.look_again_at_wh
+             WHERE terminal.id = ANY(:ids) AND terminal.retired_at IS NULL
+               AND live.supplied_wh >= control.look_again_at_wh
         """),
         {"ids": list(terminal_ids)},
     )

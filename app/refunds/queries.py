@@ -45,10 +45,15 @@ _STANDS = text("""
      WHERE allowance.supply_point_id = :point
 """)
 
+# An order that the terminal was never given here is one of where it served before, and proves nothing.
 _HELD = text("""
-    SELECT terminal.supply_point_id, coalesce((live.state->>'order_no')::bigint, 0) AS order_no,
+    SELECT terminal.supply_point_id,
+           CASE WHEN (live.state->>'order_no')::bigint BETWEEN coalesce(exchange.order_no, 0)
+                     AND terminal.last_order_no
+                THEN (live.state->>'order_no')::bigint ELSE 0 END AS order_no,
            (live.state->>'paid_until_wh')::bigint AS paid_until_wh
       FROM terminals AS terminal JOIN terminal_live AS live ON live.terminal_id = terminal.id
+      LEFT JOIN terminal_exchanges AS exchange ON exchange.new_terminal_id = terminal.id
      WHERE terminal.supply_point_id = ANY(:points) AND terminal.retired_at IS NULL
 """)
 
