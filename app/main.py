@@ -23,6 +23,7 @@ import app.cheques.routes
 import app.closings.routes
 import app.customers.routes
 import app.emergency.routes
+import app.exchanges.routes
 import app.http.documentation
 import app.http.health
 import app.imports.routes
@@ -75,6 +76,7 @@ ROUTERS = [
     app.staff.routes.router,
     app.customers.routes.router,
     app.terminals.routes.router,
+    app.exchanges.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
     app.terminal_reports.routes.router,

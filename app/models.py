@@ -8,6 +8,7 @@ import app.closings.models
 import app.commands.models
 import app.customers.models
 import app.emergency.models
+import app.exchanges.models
 import app.http.models
 import app.imports.models
 import app.ledger.models

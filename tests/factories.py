@@ -25,6 +25,9 @@ from app.customers.service import (
     set_price,
 )
 from app.database import new_id
+from app.exchanges.models import TerminalExchange
+from app.exchanges.service import Wanted as Exchange
+from app.exchanges.service import exchange
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control.service import Pace, open_supply_point
@@ -157,6 +160,35 @@ def a_terminal(
     )
     register(session, new, now=SIGNED_AT)
     return terminal(session, new.terminal_id)
+
+
+def an_exchange(
+    session: Session,
+    *,
+    supply_point_id: UUID,
+    by: UUID,
+    now: datetime,
+    old_final_wh: int,
+    new_start_wh: int = 0,
+    terminal_id: str | None = None,
+) -> TerminalExchange:
+    """Put a new terminal with one round in the place of the one that stands there."""
+    new = NewTerminal(
+        terminal_id=terminal_id or f"SH-{next(_numbers):04d}",
+        supply_point_id=supply_point_id,
+        meter_no="M0002",
+        safe_load_w=50_000,
+        rounds=(NewRound(round=1, feeds_zh="空调", feeds_en="air conditioning", importance=1, load_w=120_000),),
+    )
+    wanted = Exchange(
+        new=new,
+        credential="a credential of the tests",
+        old_final_wh=old_final_wh,
+        new_start_wh=new_start_wh,
+        reason="the display is broken",
+        exchanged_by=by,
+    )
+    return exchange(session, wanted, pace=Pace(clock=Clock(), report_interval_s=900), now=now)
 
 
 def a_state(**changes: Any) -> dict[str, Any]:

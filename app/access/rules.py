@@ -16,7 +16,8 @@ LONGEST_KEY = timedelta(days=3653)
 
 
 #: Nobody stands behind a program's request, so none may give rights to people or to itself.
-CLIENT_ROLES = frozenset(Role) - {Role.ADMINISTRATOR}
+#: Neither administers nor approves: a second pair of eyes is a person.
+CLIENT_ROLES = frozenset(Role) - {Role.ADMINISTRATOR, Role.APPROVER}
 
 
 class EndedBecause(StrEnum):
@@ -81,7 +82,8 @@ def check_client_roles(roles: Collection[Role]) -> None:
     """
     if not CLIENT_ROLES.issuperset(roles):
         raise ClientRolesUnusable(
-            "a client cannot be an administrator", remedy="give it the roles of its work; people administer"
+            "a client cannot be an administrator or an approver",
+            remedy="give it the roles of its work; people administer and approve",
         )
 
 

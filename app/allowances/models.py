@@ -12,7 +12,8 @@ from app.database import Base, Id, Wh
 class Allowance(Base):
     """Up to which reading of the terminal's counter the energy is paid.
 
-    ``paid_until_wh = opening_supplied_wh + sum of grants``; what is left is ``paid_until_wh`` less the counter.
+    ``paid_until_wh = opening_supplied_wh + sum of grants``; what is left is ``paid_until_wh`` less the counter. When
+    the terminal is exchanged, all three readings move to the new counter.
     ``kept_nfen`` is paid money, below the price of one Wh, that waits for the next purchase.
     """
 

@@ -90,9 +90,10 @@ def post_supplied(session: Session, supply_point_id: UUID, *, supplied_wh: int, 
 
     The caller holds the supply point's lock. A counter below what was posted is not posted: it is for a person.
     """
-    posted_wh: int = session.execute(
-        text("SELECT posted_supplied_wh FROM allowances WHERE supply_point_id = :id"), {"id": supply_point_id}
-    ).scalar_one()
+    posted_wh, opening_wh = session.execute(
+        text("SELECT posted_supplied_wh, opening_supplied_wh FROM allowances WHERE supply_point_id = :id"),
+        {"id": supply_point_id},
+    ).one()
     fresh_wh = supplied_wh - posted_wh
     if fresh_wh <= 0:
         return 0
@@ -102,7 +103,8 @@ def post_supplied(session: Session, supply_point_id: UUID, *, supplied_wh: int, 
         [
             Posting(
                 kind="supplied",
-                business_key=f"supplied:{supply_point_id}:{supplied_wh}",
+                # Counted from the opening, which moves with the counter: another terminal's readings may repeat.
+                business_key=f"supplied:{supply_point_id}:from-opening:{supplied_wh - opening_wh}",
                 lines=(
                     Line(kind=AccountKind.ALLOWANCE, amount=fresh_wh),
                     Line(kind=AccountKind.ENERGY_SUPPLIED, amount=-fresh_wh),
@@ -125,4 +127,14 @@ def post_supplied(session: Session, supply_point_id: UUID, *, supplied_wh: int, 
         transaction_ids=tuple(posted),
     )
     audit.record(session, deed, at=now)
-    return fresh_wh
+    return int(fresh_wh)
+
+
+def rebase(
+    session: Session, allowance: Allowance, *, opening_supplied_wh: int, posted_supplied_wh: int, paid_until_wh: int
+) -> None:
+    """Move an allowance to the readings of another counter, under the supply point's lock; no energy moves."""
+    allowance.opening_supplied_wh = opening_supplied_wh
+    allowance.posted_supplied_wh = posted_supplied_wh
+    allowance.paid_until_wh = paid_until_wh
+    session.flush()

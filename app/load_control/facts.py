@@ -86,7 +86,8 @@ class Facts:
     guaranteed: bool = False
     reachable: bool = True
     credit_undelivered: bool = False
-    #: A refund or a closing has taken energy back in the books, and the terminal has not taken it over yet.
+    #: A refund or a closing took energy back in the books, or the terminal is new in another's place, and it has not
+    #: shown yet that it took over what the books say: it may hold more, so only an absolute value fits.
     taking_back: bool = False
     #: The account is being closed: nothing is cut, and the terminal watches no level any more.
     closing: bool = False

@@ -33,8 +33,11 @@ _FACTS = text("""
                     WHERE refund.supply_point_id = point.id AND refund.state <> 'withdrawn'
                       AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0))
            OR EXISTS (SELECT FROM closings AS closing
-                    WHERE closing.supply_point_id = point.id AND closing.state = 'closing'
-                      AND closing.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
+                       WHERE closing.supply_point_id = point.id AND closing.state = 'closing'
+                         AND closing.order_no > coalesce((live.state->>'order_no')::bigint, 0))
+           OR EXISTS (SELECT FROM terminal_exchanges AS exchange
+                       WHERE exchange.supply_point_id = point.id
+                         AND exchange.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
            contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
@@ -273,7 +276,8 @@ def crossed(session: Session, terminal_ids: Iterable[str]) -> list[UUID]:
             SELECT control.supply_point_id FROM control_states AS control
               JOIN terminals AS terminal ON terminal.supply_point_id = control.supply_point_id
               JOIN terminal_live AS live ON live.terminal_id = terminal.id
-             WHERE terminal.id = ANY(:ids) AND live.supplied_wh >= control.look_again_at_wh
+             WHERE terminal.id = ANY(:ids) AND terminal.retired_at IS NULL
+               AND live.supplied_wh >= control.look_again_at_wh
         """),
         {"ids": list(terminal_ids)},
     )

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 _TEXTS: dict[str, tuple[str, str]] = {
     "no_report_yet": ("终端尚未上报用电量。", "The terminal has not reported its consumption yet."),
     "not_started": ("首次购电后开始预付费控制。", "Prepaid control begins with the first purchase."),
+    "terminal_exchanged": (
+        "终端已更换，限电和跳闸随旧终端解除。",
+        "The terminal was exchanged; limit and trips went with the old one.",
+    ),
     "above_thresholds": (
         "剩余电量 {remaining_kwh} 千瓦时，高于通知门限 {level_kwh} 千瓦时。",
         "{remaining_kwh} kWh left, above the notice threshold of {level_kwh} kWh.",

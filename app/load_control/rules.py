@@ -100,7 +100,13 @@ def decide_stage(facts: Facts, *, now: datetime) -> StageDecision:
         return StageDecision(stage=Stage.NORMAL, because=(Reason("closing"),), look_again_at=now + LOOK_AGAIN)
     if facts.supplied_wh is None or not facts.started:
         reason = Reason("no_report_yet" if facts.started else "not_started")
-        return StageDecision(stage=facts.stage, because=(reason,), look_again_at=now + LOOK_AGAIN)
+        return StageDecision(
+            stage=facts.stage,
+            because=(reason,),
+            look_again_at=now + LOOK_AGAIN,
+            # After an exchange of the terminal the first report of the new one is news, whatever it says.
+            look_again_at_wh=0 if facts.started and facts.supplied_wh is None else None,
+        )
     at = levels(facts)
     due, because = _stage_due(facts, at)
     stage, held = _stage_allowed(facts, at, due=due, now=now)

@@ -11,7 +11,7 @@ from app.openings.rules import Ground
 _GROUNDS = text("""
     SELECT contract.id AS contract_id, contract.contract_no, contract.closed_at, contract.closing_since,
            contract.supply_point_id,
-           contract.warning_wh, contract.warning_hours, contract.trip_wh,
+           contract.warning_wh, contract.warning_hours, contract.trip_wh - contract.overdraft_wh AS trip_wh,
            allowance.paid_until_wh, terminal.id AS terminal_id, coalesce(live.recent_load_w, 0) AS recent_load_w,
            EXISTS (SELECT FROM purchases WHERE supply_point_id = contract.supply_point_id) AS purchased,
            opening.opened_at

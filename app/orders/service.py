@@ -129,7 +129,12 @@ def _record(session: Session, command: Command, *, action: str, after: dict[str,
 
 
 def _terminal_in_service(session: Session, supply_point_id: UUID) -> Terminal:
-    terminal = session.scalar(select(Terminal).where(Terminal.supply_point_id == supply_point_id))
+    terminal = session.scalar(
+        select(Terminal)
+        .where(Terminal.supply_point_id == supply_point_id)
+        .order_by(Terminal.retired_at.is_not(None))
+        .limit(1)
+    )
     if terminal is None:
         raise NoTerminalFitted(supply_point_id=supply_point_id)
     if terminal.retired_at is not None:

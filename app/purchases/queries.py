@@ -29,7 +29,10 @@ _COUNTER = """
            contract.debt_share_percent, lent.balance AS emergency_wh,
            EXISTS (SELECT FROM refunds AS refund
                     WHERE refund.supply_point_id = contract.supply_point_id AND refund.state <> 'withdrawn'
-                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
+                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0))
+           OR EXISTS (SELECT FROM terminal_exchanges AS exchange
+                       WHERE exchange.supply_point_id = contract.supply_point_id
+                         AND exchange.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
            price.yuan_per_kwh, price.valid_until AS price_until,
            allowance.paid_until_wh, allowance.kept_nfen, receivable.balance AS debt_fen,
            terminal.id AS terminal_id, live.recent_load_w, live.supplied_wh, point.point_no,

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -28,7 +28,8 @@ _GIVEN = text("""
       FROM allowance_grants AS given
       LEFT JOIN purchases AS purchase ON purchase.energy_transaction_id = given.transaction_id
       LEFT JOIN refunds AS refund
-        ON given.transaction_id IN (refund.energy_transaction_id, refund.regrant_transaction_id)
+        ON refund.supply_point_id = given.supply_point_id
+       AND given.transaction_id IN (refund.energy_transaction_id, refund.regrant_transaction_id)
       LEFT JOIN closings AS closing
         ON given.transaction_id IN (closing.energy_transaction_id, closing.again_transaction_id)
      WHERE given.supply_point_id = :point ORDER BY given.order_no, given.id
@@ -37,10 +38,13 @@ _GIVEN = text("""
 _STANDS = text("""
     SELECT allowance.kept_nfen, lent.balance AS emergency_wh,
            NOT EXISTS (SELECT FROM purchases AS later
-                        WHERE later.supply_point_id = :point AND later.order_no > :order_no)
+                        WHERE later.supply_point_id = :point AND later.order_no > :order_no
+                          AND NOT EXISTS (SELECT FROM refunds AS undone WHERE undone.purchase_id = later.id
+                                             AND undone.kind = 'reversal' AND undone.state = 'paid_out'))
            AND NOT EXISTS (SELECT FROM refunds AS later
                             WHERE later.supply_point_id = :point
-                              AND greatest(later.order_no, later.regrant_order_no) > :order_no) AS newest,
+                              AND greatest(later.order_no, later.regrant_order_no) > :order_no
+                              AND NOT (later.kind = 'reversal' AND later.state = 'paid_out')) AS newest,
            EXISTS (SELECT FROM refunds WHERE purchase_id = :purchase AND state <> 'withdrawn') AS refunded
       FROM allowances AS allowance
       JOIN ledger_accounts AS lent
@@ -48,10 +52,15 @@ _STANDS = text("""
      WHERE allowance.supply_point_id = :point
 """)
 
+# An order that the terminal was never given here is one of where it served before, and proves nothing.
 _HELD = text("""
-    SELECT terminal.supply_point_id, coalesce((live.state->>'order_no')::bigint, 0) AS order_no,
+    SELECT terminal.supply_point_id,
+           CASE WHEN (live.state->>'order_no')::bigint BETWEEN coalesce(exchange.order_no, 0)
+                     AND terminal.last_order_no
+                THEN (live.state->>'order_no')::bigint ELSE 0 END AS order_no,
            (live.state->>'paid_until_wh')::bigint AS paid_until_wh
       FROM terminals AS terminal JOIN terminal_live AS live ON live.terminal_id = terminal.id
+      LEFT JOIN terminal_exchanges AS exchange ON exchange.new_terminal_id = terminal.id
      WHERE terminal.supply_point_id = ANY(:points) AND terminal.retired_at IS NULL
 """)
 
@@ -112,8 +121,11 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
         raise NothingToAsk(purchase_no=purchase.purchase_no)
     facts = found[0].facts
     at = levels(facts)
-    # A terminal in local mode acts alone at its alarm level, and nobody could announce it.
-    level_wh = at.warning if facts.control_mode is ControlMode.LOCAL else at.trip
+    # A terminal in local mode trips by itself, so what the notices need must stay, at the load that its rounds can
+    # draw: a factory that stands still on Sunday has hours of supply for ever. At the trip level itself it would cut.
+    connected_w = max(facts.recent_load_w, sum(fitted.load_w for fitted in facts.rounds))
+    local = facts.control_mode is ControlMode.LOCAL
+    level_wh = levels(replace(facts, recent_load_w=connected_w)).notice if local else at.trip
     row = session.execute(_STANDS, {"point": point, "order_no": purchase.order_no, "purchase": purchase.id}).one()
     given = [Given(*one) for one in session.execute(_GIVEN, {"point": point})]
     fresh = facts.supplied_at is not None and now - facts.supplied_at <= facts.report_valid_for
@@ -122,7 +134,7 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
         left_wh=left_of(purchase.id, given, remaining_wh=facts.remaining_wh),
         remaining_wh=facts.remaining_wh,
         keep_wh=energy_to_keep(
-            level_wh=level_wh,
+            level_wh=level_wh + 1,
             recent_load_w=facts.recent_load_w,
             report_valid_s=int(facts.report_valid_for.total_seconds()),
         ),

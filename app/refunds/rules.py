@@ -63,11 +63,12 @@ class RefundOver(Conflict):
 
 
 class OwnRefund(Forbidden):
-    title = "Nobody releases a refund of their own"
+    title = "Two people stand behind a released refund"
 
     def __init__(self) -> None:
         super().__init__(
-            "You asked for this refund, so another approver must release its money.", remedy="Ask another approver."
+            "You asked for this refund, or released it, so another person must release or pay its money.",
+            remedy="Ask another approver to release it, or another cashier to pay it.",
         )
 
 

@@ -118,10 +118,13 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
     Raises:
         NoSuchRefund, RefundOver: there is nothing to pay.
         NotTakenBackYet: the terminal has not shown it, and nobody has released it.
+        OwnRefund: the cashier has released it as an approver.
         NoOpenShift: there is no till to pay from.
     """
     refund, purchase = _under_lock(session, refund_id)
     held = queries.terminals_hold(session, [refund.supply_point_id])[refund.supply_point_id]
+    if refund.released_by == cashier_id:
+        raise OwnRefund
     if refund.released_by is None and not held.has_taken_back(refund):
         raise NotTakenBackYet(terminal_order_no=held.order_no, order_no=refund.order_no)
     numbered = shifts.take_number(session, cashier_id)

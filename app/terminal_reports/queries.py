@@ -47,10 +47,11 @@ def list_events(
 def _list(
     session: Session, told: type[Told], supply_point_id: UUID, *, span: Span, limit: int, before: Position | None
 ) -> list[Told]:
-    terminal_id = select(Terminal.id).where(Terminal.supply_point_id == supply_point_id).scalar_subquery()
+    # Those of terminals that were exchanged since belong to the supply point as well.
+    terminal_ids = select(Terminal.id).where(Terminal.supply_point_id == supply_point_id)
     wanted = (
         select(told)
-        .where(told.terminal_id == terminal_id)
+        .where(told.terminal_id.in_(terminal_ids))
         .order_by(told.at.desc(), told.seq.desc(), told.spool_id.desc())
         .limit(limit)
     )

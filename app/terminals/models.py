@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, String
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,7 +17,7 @@ class Terminal(Base):
     __tablename__ = "terminals"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    supply_point_id: Mapped[UUID] = mapped_column(ForeignKey("supply_points.id"), unique=True)
+    supply_point_id: Mapped[UUID] = mapped_column(ForeignKey("supply_points.id"))
     meter_no: Mapped[str] = mapped_column(String(64))
     safe_load_w: Mapped[int] = mapped_column(BigInteger)
     credential_hash: Mapped[str] = mapped_column(String(100))
@@ -27,6 +27,13 @@ class Terminal(Base):
     retired_at: Mapped[datetime | None]
 
     __table_args__ = (
+        Index(
+            "uq_terminals_supply_point_id",
+            "supply_point_id",
+            unique=True,
+            postgresql_where=text("retired_at IS NULL"),
+        ),
+        Index("ix_terminals_supply_point_id", "supply_point_id"),
         CheckConstraint("id ~ '^[A-Z0-9-]{4,32}$'", name="id_form"),
         CheckConstraint("last_order_no BETWEEN 0 AND 4294967295", name="order_no_uint32"),
         {"postgresql_with": {"fillfactor": "70"}},

@@ -31,7 +31,7 @@ _NEXT_ORDER = text("""
                -- Nobody has given out two billion numbers: one above is a fault, and to follow it would use them up.
                (SELECT CAST(state->>'order_no' AS bigint) FROM terminal_live WHERE terminal_id = terminals.id
                    AND CAST(state->>'order_no' AS bigint) < 2147483648))
-     WHERE supply_point_id = coalesce(CAST(:supply_point_id AS uuid),
+     WHERE retired_at IS NULL AND supply_point_id = coalesce(CAST(:supply_point_id AS uuid),
                (SELECT supply_point_id FROM supply_contracts WHERE contract_no = :contract_no))
  RETURNING last_version, last_order_no
 """)
@@ -43,7 +43,7 @@ class TerminalTaken(Conflict):
     def __init__(self, *, terminal_id: str) -> None:
         super().__init__(
             f"Terminal {terminal_id} is registered already, or its supply point has another terminal.",
-            remedy="Use another id, or retire the terminal that is there.",
+            remedy="Use another id, or exchange the terminal: POST /api/v1/supply-points/{id}/terminal-exchange.",
             terminal_id=terminal_id,
         )
 
@@ -92,29 +92,66 @@ def register(session: Session, new: NewTerminal, *, now: datetime) -> str:
         SupplyPointUnknown: there is no such supply point.
     """
     credential = secrets.token_urlsafe(32)
-    hashed = bcrypt.hashpw(credential.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
-    session.add(
-        Terminal(
-            id=new.terminal_id,
-            supply_point_id=new.supply_point_id,
-            meter_no=new.meter_no,
-            safe_load_w=new.safe_load_w,
-            credential_hash=hashed,
-            registered_at=now,
-        )
+    _fit(session, new, credential=credential, before=None, now=now)
+    return credential
+
+
+def exchange(session: Session, old: Terminal, new: NewTerminal, *, credential: str, now: datetime) -> Terminal:
+    """Retire a terminal and register another in its place, whose order numbers and versions go on from there.
+
+    The caller holds the old terminal's live row and the supply point. ``credential`` must be as hard to guess as one
+    that :func:`register` makes.
+
+    Raises:
+        TerminalTaken: the new id is in use.
+    """
+    if new.terminal_id == old.id:
+        raise TerminalTaken(terminal_id=new.terminal_id)
+    session.refresh(old, with_for_update={"key_share": True})
+    old.retired_at = now
+    live = session.get_one(TerminalLive, old.id, populate_existing=True)
+    live.online = live.commandable = False
+    session.flush()
+    fitted = _fit(session, new, credential=credential, before=old, now=now)
+    # What the site draws does not change with the terminal, and levels in hours of supply need it at once.
+    session.get_one(TerminalLive, new.terminal_id).recent_load_w = live.recent_load_w
+    session.flush()
+    deed = Deed(
+        action="terminal.retired",
+        subject_kind="terminal",
+        subject=old.id,
+        before={"retired_at": None},
+        after={"retired_at": now, "exchanged_for": new.terminal_id},
     )
+    audit.record(session, deed, at=now)
+    return fitted
+
+
+def _fit(session: Session, new: NewTerminal, *, credential: str, before: Terminal | None, now: datetime) -> Terminal:
+    hashed = bcrypt.hashpw(credential.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
+    fitted = Terminal(
+        id=new.terminal_id,
+        supply_point_id=new.supply_point_id,
+        meter_no=new.meter_no,
+        safe_load_w=new.safe_load_w,
+        credential_hash=hashed,
+        last_version=before.last_version if before else 0,
+        last_order_no=before.last_order_no if before else 0,
+        registered_at=now,
+    )
+    session.add(fitted)
     try:
         session.flush()
     except IntegrityError as error:
         if sqlstate(error) == _NO_SUCH_PARENT:
             raise SupplyPointUnknown(supply_point_id=new.supply_point_id) from error
         raise TerminalTaken(terminal_id=new.terminal_id) from error
-    session.add_all(TerminalRound(terminal_id=new.terminal_id, **fitted.__dict__) for fitted in new.rounds)
+    session.add_all(TerminalRound(terminal_id=new.terminal_id, **one.__dict__) for one in new.rounds)
     session.add(TerminalLive(terminal_id=new.terminal_id))
     session.flush()
     deed = Deed(action="terminal.registered", subject_kind="terminal", subject=new.terminal_id, after=asdict(new))
     audit.record(session, deed, at=now)
-    return credential
+    return fitted
 
 
 def next_version(session: Session, terminal_id: str) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.verification.books import BOOKS
 from app.verification.closings import CLOSINGS
 from app.verification.counter import COUNTER
+from app.verification.exchanges import EXCHANGES
 from app.verification.invariant import Invariant
 from app.verification.openings import OPENINGS
 from app.verification.record import RECORD
@@ -15,7 +16,7 @@ from app.verification.supply import SUPPLY
 
 _SHOWN_AT_MOST = 20
 
-INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *OPENINGS, *CLOSINGS, *COUNTER, *RECORD, *SUPPLY)
+INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *OPENINGS, *EXCHANGES, *CLOSINGS, *COUNTER, *RECORD, *SUPPLY)
 
 
 def find_broken(session: Session, invariant: Invariant) -> list[dict[str, Any]]:

@@ -162,7 +162,12 @@ BOOKS = (
             SELECT supply_point_id, grant_id, paid_until_wh, expected_wh FROM (
                 SELECT allowance.supply_point_id, given.id AS grant_id, given.paid_until_wh,
                        allowance.opening_supplied_wh + sum(given.energy_wh) OVER (
-                           PARTITION BY allowance.supply_point_id ORDER BY given.order_no, given.id) AS expected_wh
+                           PARTITION BY allowance.supply_point_id ORDER BY given.order_no, given.id)
+                       -- Readings from before an exchange are of the old counter.
+                       - coalesce((SELECT sum(exchange.new_start_wh - exchange.old_final_wh)
+                                     FROM terminal_exchanges AS exchange
+                                    WHERE exchange.supply_point_id = given.supply_point_id
+                                      AND exchange.order_no > given.order_no), 0) AS expected_wh
                   FROM allowance_grants AS given JOIN allowances AS allowance USING (supply_point_id)
                 UNION ALL
                 SELECT allowance.supply_point_id, NULL, allowance.paid_until_wh,

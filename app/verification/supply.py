@@ -5,11 +5,11 @@ from app.verification.invariant import Invariant
 SUPPLY = (
     Invariant(
         name="P1 order numbers",
-        says="order numbers of a terminal rise with its purchases and never pass its counter",
+        says="order numbers of a supply point rise with its purchases and never pass the counter of its terminal",
         query="""
             SELECT purchase_no, terminal_id, order_no, before_no, last_order_no FROM (
                 SELECT purchase.purchase_no, purchase.terminal_id, purchase.order_no, terminal.last_order_no,
-                       lag(purchase.order_no) OVER (PARTITION BY purchase.terminal_id
+                       lag(purchase.order_no) OVER (PARTITION BY purchase.supply_point_id
                                                       ORDER BY CAST(substring(purchase.purchase_no FROM 11) AS bigint)) AS before_no
                   FROM purchases AS purchase JOIN terminals AS terminal ON terminal.id = purchase.terminal_id) AS orders
              WHERE order_no <= before_no OR order_no > last_order_no
@@ -34,7 +34,7 @@ SUPPLY = (
             SELECT live.terminal_id, live.state->>'order_no' AS terminal_order_no, terminal.last_order_no,
                    live.state->>'paid_until_wh' AS terminal_paid_until_wh, allowance.paid_until_wh
               FROM terminal_live AS live
-              JOIN terminals AS terminal ON terminal.id = live.terminal_id
+              JOIN terminals AS terminal ON terminal.id = live.terminal_id AND terminal.retired_at IS NULL
               JOIN allowances AS allowance ON allowance.supply_point_id = terminal.supply_point_id
              WHERE (live.state->>'order_no')::bigint > terminal.last_order_no
                 OR ((live.state->>'order_no')::bigint = terminal.last_order_no AND terminal.last_order_no > 0

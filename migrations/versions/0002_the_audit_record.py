@@ -40,8 +40,32 @@ def upgrade() -> None:
     op.create_index("ix_audit_events_subject", "audit_events", ["subject_kind", "subject"])
     op.create_index("ix_audit_events_actor_id", "audit_events", ["actor_id", "at"])
     op.create_index("ix_audit_events_at", "audit_events", ["at"], postgresql_using="brin")
+    _record_what_was_there()
     op.execute("GRANT SELECT, INSERT ON audit_heads, audit_events TO wattgate_app")
     op.execute("GRANT UPDATE ON audit_heads TO wattgate_app")
+
+
+def _record_what_was_there() -> None:
+    """Begin the service's own chain with one event that names the transactions of before; without any, with none."""
+    op.execute("""
+        WITH before AS (
+            SELECT array_agg(id ORDER BY id) AS ids FROM ledger_transactions HAVING count(*) > 0
+        ), told AS (
+            SELECT ids, now() AS at, jsonb_build_object(
+                       'action', 'books.taken_over', 'actor', 'wattgate', 'actor_id', NULL, 'address', NULL,
+                       'after', NULL, 'at', now(), 'before', NULL, 'request_id', NULL, 'subject', 'ledger',
+                       'subject_kind', 'migration', 'transaction_ids', to_jsonb(ids))::text AS payload
+              FROM before
+        ), added AS (
+            INSERT INTO audit_events
+                   (stream, seq, at, action, subject_kind, subject, transaction_ids, payload, hash)
+            SELECT '00000000-0000-0000-0000-000000000000', 1, at, 'books.taken_over', 'migration', 'ledger', ids,
+                   payload, sha256(decode(repeat('00', 32), 'hex') || convert_to(E'1\\n' || payload, 'UTF8'))
+              FROM told
+         RETURNING stream, seq, hash
+        )
+        INSERT INTO audit_heads (stream, seq, hash) SELECT stream, seq, hash FROM added
+    """)
 
 
 def downgrade() -> None:

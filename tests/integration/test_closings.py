@@ -268,7 +268,11 @@ def test_the_last_order_lets_no_terminal_trip_and_cuts_and_notices_are_taken_bac
         ("UPDATE terminal_live SET active_power_w = 800", "load_running"),
         ("UPDATE control_states SET stage = 'tripped'", "supply_cut"),
         ("UPDATE allowances SET posted_supplied_wh = 900001", "counter_behind"),
-        ("UPDATE terminals SET retired_at = now()", "no_terminal"),
+        (
+            "WITH ended AS (UPDATE commands SET ended_at = now(), state = 'cancelled') "
+            "UPDATE terminals SET retired_at = now()",
+            "no_terminal",
+        ),
     ],
 )
 def test_a_closing_that_would_race_is_refused_and_writes_nothing(desk: Desk, spoil: str, because: str) -> None:

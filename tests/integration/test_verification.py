@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from databases import Database
-from factories import a_cheque, a_closed_shift, a_contract, a_person, a_purchase, a_terminal
+from factories import a_cheque, a_closed_shift, a_contract, a_person, a_purchase, a_terminal, an_exchange
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
@@ -59,6 +59,14 @@ _A_SEAL_MADE_ANEW = """
      WHERE state = 'closed'
 """
 
+_A_FALSE_FINAL_READING = """
+    UPDATE terminal_exchanges SET old_final_wh = old_final_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
+"""
+_A_FALSE_SHIFT = """
+    UPDATE terminal_exchanges
+       SET paid_until_after_wh = paid_until_after_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
+"""
+
 #: What somebody with all rights might do, and the invariant that names the row.
 TAMPERED = [
     ("UPDATE ledger_entries SET amount = amount + 1 WHERE line = 1", "I1 balanced"),
@@ -84,6 +92,10 @@ TAMPERED = [
     (_A_CLOSING.format(state="closing", worth_fen=0), "C3 closing contracts"),
     ("UPDATE supply_contracts SET closing_since = now()", "C3 closing contracts"),
     ("UPDATE ledger_transactions SET kind = 'closing'", "I5 no orphans"),
+    (_A_FALSE_FINAL_READING, "I7 paid until"),
+    (_A_FALSE_SHIFT, "X1 exchanges"),
+    ("UPDATE terminal_exchanges SET order_no = order_no + 1", "X2 exchange credits"),
+    ("UPDATE commands SET ended_at = NULL, state = 'unknown'", "X3 retired terminals"),
     (_A_KEY_WITHOUT_ANSWER, "I8 keys"),
     (_A_FALSE_REVERSAL, "I9 reversals"),
     ("DELETE FROM receipts WHERE number = 1", "I14 receipt numbers"),
@@ -129,6 +141,7 @@ def worked(database: Database) -> Database:
         )  # fmt: skip
         by = a_person(session, role=Role.ACCOUNT_MANAGER).id
         open_balance(session, opening, by=by, pace=Pace(clock=Clock(), report_interval_s=900), now=NOW)
+        an_exchange(session, supply_point_id=taken_over.supply_point_id, by=by, now=NOW, old_final_wh=2000)
     return database
 
 

@@ -19,9 +19,9 @@ VOCABULARY = {
     "ingest", "dispatch", "sweep", "heads", "books", "columns", "cells", "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
-    "access", "allowances", "audit", "cheques", "closings", "commands", "customers", "emergency", "imports",
-    "ledger", "load_control", "notices", "openings", "orders", "purchases", "receipts", "refunds", "shift_closing",
-    "shifts", "staff", "terminal_reports", "terminals",
+    "access", "allowances", "audit", "cheques", "closings", "commands", "customers", "emergency", "exchanges",
+    "imports", "ledger", "load_control", "notices", "openings", "orders", "purchases", "receipts", "refunds",
+    "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 

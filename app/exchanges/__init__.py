@@ -1,0 +1,1 @@
+"""A terminal takes another's place at a supply point, without losing a watt-hour."""

@@ -1,0 +1,71 @@
+"""HTTP in: a terminal takes another's place."""
+
+import base64
+import hashlib
+import hmac
+from uuid import UUID
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from sqlalchemy.orm import Session
+
+from app.customers.queries import supply_point
+from app.exchanges import queries, service
+from app.exchanges.schemas import TerminalExchanged, TerminalExchangeShown, TerminalToExchange
+from app.http.idempotency import Keyed, KeyedRequest
+from app.http.paging import Page, Paging, page_of
+from app.http.policies import allow, signed_in
+from app.http.transaction import Db
+from app.load_control.service import Pace
+from app.roles import Role
+from app.terminals.routes import signer_of
+from app.terminals.schemas import TerminalRegistered
+
+router = APIRouter(prefix="/supply-points/{supply_point_id}", tags=["terminals"])
+
+
+@router.post(
+    "/terminal-exchange",
+    summary="Exchange the terminal",
+    status_code=201,
+    response_model=TerminalExchanged,
+    dependencies=[allow(Role.OPERATOR, Role.ADMINISTRATOR)],
+)
+async def exchange_terminal(supply_point_id: UUID, wanted: TerminalToExchange, request: Keyed) -> Response:
+    """The old terminal is retired and the new one takes its place; what is paid for and unused stays, to the Wh.
+
+    The answer holds the new terminal's credential; it is shown to who asked, again only under the same
+    `Idempotency-Key`.
+    """
+    settings = request.settings
+    signer = signer_of(settings)
+    credential = _credential(request, wanted.terminal_id)
+    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+
+    def exchange(session: Session) -> tuple[int, TerminalExchangeShown]:
+        asked = wanted.wanted(supply_point_id, credential=credential, by=request.person.id)
+        return 201, TerminalExchangeShown.of(service.exchange(session, asked, pace=pace, now=request.now))
+
+    stored = await request.once(exchange)
+    registered = TerminalRegistered.of(
+        wanted.terminal_id, credential=credential, public_key_pem=signer.public_key_pem(), key_id=signer.key_id
+    )
+    shown = TerminalExchangeShown.model_validate_json(bytes(stored.body))
+    body = TerminalExchanged(exchange=shown, registered=registered).model_dump_json().encode()
+    headers = {name: value for name, value in stored.headers.items() if name != "content-length"}
+    return Response(body, status_code=stored.status_code, headers=headers)
+
+
+def _credential(request: KeyedRequest, terminal_id: str) -> str:
+    """Make the credential of the request itself, so that a retry shows it again and it is stored nowhere in clear."""
+    secret = request.settings.token_secret.get_secret_value().encode()
+    said = f"terminal credential\n{request.scope}\n{request.key}\n{terminal_id}".encode()
+    return base64.urlsafe_b64encode(hmac.digest(secret, said, hashlib.sha256)).decode().rstrip("=")
+
+
+@router.get("/terminal-exchanges", summary="Terminals that were exchanged here", dependencies=[signed_in()])
+def list_exchanges(supply_point_id: UUID, session: Db, paging: Paging) -> Page[TerminalExchangeShown]:
+    """Newest first."""
+    supply_point(session, supply_point_id)
+    rows = queries.list_exchanges(session, supply_point_id, limit=paging.rows_wanted, before_id=paging.after_id)
+    return page_of(rows, request=paging, key=lambda row: row.id, show=TerminalExchangeShown.of)
