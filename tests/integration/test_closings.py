@@ -261,6 +261,12 @@ def test_the_last_order_lets_no_terminal_trip_and_cuts_and_notices_are_taken_bac
         assert again["order_no"] > asked["order_no"]
 
 
+_RETIRED = """
+    WITH ended AS (UPDATE commands SET ended_at = now(), state = 'cancelled')
+    UPDATE terminals SET retired_at = now()
+"""
+
+
 @pytest.mark.parametrize(
     ("spoil", "because"),
     [
@@ -268,11 +274,7 @@ def test_the_last_order_lets_no_terminal_trip_and_cuts_and_notices_are_taken_bac
         ("UPDATE terminal_live SET active_power_w = 800", "load_running"),
         ("UPDATE control_states SET stage = 'tripped'", "supply_cut"),
         ("UPDATE allowances SET posted_supplied_wh = 900001", "counter_behind"),
-        (
-            "WITH ended AS (UPDATE commands SET ended_at = now(), state = 'cancelled') "
-            "UPDATE terminals SET retired_at = now()",
-            "no_terminal",
-        ),
+        (_RETIRED, "no_terminal"),
     ],
 )
 def test_a_closing_that_would_race_is_refused_and_writes_nothing(desk: Desk, spoil: str, because: str) -> None:
