@@ -44,6 +44,16 @@ class Served:
 @contextmanager
 def served(database_url: str, *, folder: Path) -> Iterator[Served]:
     port = free_port()
+    child = _service(database_url, folder=folder, port=port)
+    try:
+        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", timeout=30) as http:
+            _wait_alive(http, child)
+            yield Served(http=http, port=port, child=child)
+    finally:
+        child.stop(within_s=20)
+
+
+def _service(database_url: str, *, folder: Path, port: int, **more: str) -> Child:
     key_file = folder / "signing-key.pem"
     if not key_file.exists():
         key_file.write_bytes(new_private_key_pem())
@@ -55,15 +65,10 @@ def served(database_url: str, *, folder: Path) -> Iterator[Served]:
         "WATTGATE_BROKER_PASSWORD": BROKER_PASSWORD,
         "WATTGATE_HTTP_PORT": str(port),
         "WATTGATE_SIGN_IN_FAILURES_PER_NAME": "2",
+        **more,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WATTGATE_")}
-    child = Child([sys.executable, "-m", "app.cli", "serve"], log=folder / f"{port}.log", environment=inherited | own)
-    try:
-        with httpx.Client(base_url=f"http://{LOOPBACK}:{port}", timeout=30) as http:
-            _wait_alive(http, child)
-            yield Served(http=http, port=port, child=child)
-    finally:
-        child.stop(within_s=20)
+    return Child([sys.executable, "-m", "app.cli", "serve"], log=folder / f"{port}.log", environment=inherited | own)
 
 
 def _wait_alive(http: httpx.Client, child: Child) -> None:
@@ -182,11 +187,16 @@ def _break_the_database(http: httpx.Client, database: Database, *, token: str) -
 
 
 def _without_a_database(folder: Path) -> str:
+    """Return what a service says that waits for its database in vain and ends."""
     nowhere = f"postgresql+psycopg://wattgate_app:{DATABASE_PASSWORD}@{LOOPBACK}:{free_port()}/nothing"
-    with served(nowhere, folder=folder) as blind:
-        answer = blind.http.post("/api/v1/auth/token", data={"username": "a", "password": WRONG_PASSWORD})
-        assert answer.status_code == 503
-        return blind.said()
+    blind = _service(nowhere, folder=folder, port=free_port(), WATTGATE_STARTUP_WAIT_S="1")
+    deadline_s = monotonic_s() + WITHIN_S
+    while not blind.ended:
+        assert monotonic_s() < deadline_s, blind.log_tail()
+        sleep(0.1)
+    blind.stop(within_s=1)
+    assert "the database does not answer" in blind.log_tail()
+    return blind.log.read_text(errors="replace")
 
 
 def _sign_in(http: httpx.Client, name: str, *, password: str = PASSWORD) -> str:
