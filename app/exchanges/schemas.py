@@ -76,8 +76,8 @@ class TerminalExchangeShown(BaseModel):
     remaining_wh: int = Field(description="paid for and not supplied at that moment, the same in both counters")
     paid_until_before_wh: int = Field(description="in readings of the old counter")
     paid_until_after_wh: int = Field(description="in readings of the new counter")
-    order_no: int = Field(description="the order that carries the energy to the new terminal")
-    command_id: UUID
+    order_no: int = Field(description="the order that carries the energy to the new terminal; 0 before any sale")
+    command_id: UUID | None
     reason: str
     exchanged_by: UUID
     exchanged_at: datetime

@@ -92,8 +92,12 @@ def exchange(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> 
         posted_supplied_wh=rebased.posted_supplied_wh,
         paid_until_wh=rebased.paid_until_wh,
     )
-    counted = terminals.next_order(session, new.supply_point_id)
-    credit = books.to_credit(new, rebased=rebased, counted=counted, at=standing.at)
+    # Control begins with the first order, and an exchange before it must not begin it.
+    order_no, command_id = 0, None
+    if new.last_order_no:
+        counted = terminals.next_order(session, new.supply_point_id)
+        credit = books.to_credit(new, rebased=rebased, counted=counted, at=standing.at)
+        order_no, command_id = counted.order_no, commands.add(session, credit, clock=pace.clock, now=now)
     made = TerminalExchange(
         id=new_id(),
         supply_point_id=new.supply_point_id,
@@ -104,8 +108,8 @@ def exchange(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> 
         supplied_wh=standing.supplied_wh,
         paid_until_before_wh=before_wh,
         paid_until_after_wh=rebased.paid_until_wh,
-        order_no=counted.order_no,
-        command_id=commands.add(session, credit, clock=pace.clock, now=now),
+        order_no=order_no,
+        command_id=command_id,
         reason=wanted.reason,
         exchanged_by=wanted.exchanged_by,
         exchanged_at=now,

@@ -26,6 +26,7 @@ def move_energy_back(
     point = purchase.supply_point_id
     counted = terminals.next_order(session, point)
     lines = _energy_lines(refund, purchase)
+    refund.deal_no = counted.order_no
     refund.order_no = counted.order_no if refund.energy_wh else 0
     if lines:
         reversal = refund.kind == RefundKind.REVERSAL
@@ -123,7 +124,9 @@ def move_energy_again(
 ) -> UUID | None:
     """Post the energy that withdrawn money buys, raise paid-until, send the refresh; returns the transaction's id."""
     point, bought_wh = refund.supply_point_id, again.bought_wh
-    repaid_wh = min(purchase.emergency_repaid_wh, bought_wh) if refund.kind == RefundKind.REVERSAL else 0
+    # A purchase in between may have given back what the reversal lent again.
+    lent_wh = min(purchase.emergency_repaid_wh, again.asked.standing.emergency_wh)
+    repaid_wh = min(lent_wh, bought_wh) if refund.kind == RefundKind.REVERSAL else 0
     granted_wh = bought_wh - repaid_wh
     all_lines = (
         Line(kind=AccountKind.ENERGY_SOLD, amount=bought_wh),

@@ -31,6 +31,8 @@ class Refund(Base):
     paid_until_wh: Mapped[Wh]
     #: What the terminal must have taken over; 0 where no energy was granted.
     order_no: Mapped[int] = mapped_column(BigInteger)
+    #: The order number that was taken for it, even where nothing had to be sent: its place among the purchases.
+    deal_no: Mapped[int] = mapped_column(BigInteger)
     command_id: Mapped[UUID | None]
     energy_transaction_id: Mapped[UUID | None] = mapped_column(ForeignKey("ledger_transactions.id"), unique=True)
     asked_by: Mapped[UUID] = mapped_column(ForeignKey("staff_members.id"))

@@ -102,7 +102,7 @@ BOOKS = (
     ),
     Invariant(
         name="I5 emergency credit",
-        says="what is lent and not given back is what was lent less what purchases and closings gave back",
+        says="what is lent is what was lent less what purchases, withdrawn reversals and closings gave back",
         query="""
             SELECT account.supply_point_id, account.balance AS lent_wh,
                    coalesce(given.energy_wh, 0) - coalesce(repaid.energy_wh, 0) - coalesce(closed.lent_wh, 0)
@@ -110,10 +110,19 @@ BOOKS = (
               FROM ledger_accounts AS account
               LEFT JOIN (SELECT supply_point_id, sum(energy_wh) AS energy_wh FROM emergency_credits GROUP BY 1) AS given
                 ON given.supply_point_id = account.supply_point_id
-              LEFT JOIN (SELECT purchase.supply_point_id, sum(purchase.emergency_repaid_wh) AS energy_wh
-                           FROM purchases AS purchase
-                          WHERE NOT EXISTS (SELECT FROM refunds AS refund WHERE refund.purchase_id = purchase.id
-                                               AND refund.kind = 'reversal' AND refund.state <> 'withdrawn')
+              LEFT JOIN (SELECT supply_point_id, sum(energy_wh) AS energy_wh
+                           FROM (SELECT purchase.supply_point_id, purchase.emergency_repaid_wh AS energy_wh
+                                   FROM purchases AS purchase
+                                 UNION ALL
+                                 SELECT purchase.supply_point_id, -purchase.emergency_repaid_wh
+                                   FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
+                                  WHERE refund.kind = 'reversal'
+                                 UNION ALL
+                                 SELECT refund.supply_point_id, -entry.amount
+                                   FROM refunds AS refund
+                                   JOIN ledger_entries AS entry ON entry.transaction_id = refund.regrant_transaction_id
+                                   JOIN ledger_accounts AS lent
+                                     ON lent.id = entry.account_id AND lent.kind = 'emergency') AS moved
                           GROUP BY 1) AS repaid ON repaid.supply_point_id = account.supply_point_id
               LEFT JOIN (SELECT supply_point_id, sum(lent_wh) AS lent_wh FROM closings
                           WHERE state <> 'withdrawn' GROUP BY 1) AS closed
@@ -167,7 +176,8 @@ BOOKS = (
                        - coalesce((SELECT sum(exchange.new_start_wh - exchange.old_final_wh)
                                      FROM terminal_exchanges AS exchange
                                     WHERE exchange.supply_point_id = given.supply_point_id
-                                      AND exchange.order_no > given.order_no), 0) AS expected_wh
+                                      AND (exchange.order_no, exchange.id) > (given.order_no, given.id)), 0)
+                       AS expected_wh
                   FROM allowance_grants AS given JOIN allowances AS allowance USING (supply_point_id)
                 UNION ALL
                 SELECT allowance.supply_point_id, NULL, allowance.paid_until_wh,
@@ -189,13 +199,12 @@ BOOKS = (
                                kept_after_nfen, paid_fen - debt_paid_fen AS into_deposit_fen, energy_wh, yuan_per_kwh
                           FROM purchases
                         UNION ALL
-                        SELECT refund.supply_point_id, refund.order_no, purchase.purchase_no, refund.kind,
+                        SELECT refund.supply_point_id, refund.deal_no, purchase.purchase_no, refund.kind,
                                refund.kept_before_nfen, refund.kept_after_nfen, -refund.deposit_back_fen,
                                -refund.energy_wh - CASE WHEN refund.kind = 'reversal'
                                                         THEN purchase.emergency_repaid_wh ELSE 0 END,
                                refund.yuan_per_kwh
                           FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
-                         WHERE refund.order_no > 0
                         UNION ALL
                         SELECT refund.supply_point_id, refund.regrant_order_no, purchase.purchase_no, 'withdrawal',
                                refund.regrant_kept_before_nfen, refund.regrant_kept_after_nfen,

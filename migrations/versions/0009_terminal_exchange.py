@@ -1,4 +1,4 @@
-"""Terminals take each other's place: one in service at a supply point, and by how much readings moved."""
+"""Terminals take each other's place, one in service at a supply point; and the place of refunds among purchases."""
 
 from collections.abc import Sequence
 
@@ -38,10 +38,11 @@ def upgrade() -> None:
                 "order_no",
             )
         ),
-        sa.Column("command_id", sa.Uuid(), nullable=False),
+        sa.Column("command_id", sa.Uuid(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("exchanged_by", sa.Uuid(), nullable=False),
         sa.Column("exchanged_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("(order_no = 0) = (command_id IS NULL)", name=op.f("ck_terminal_exchanges_credit")),
         sa.CheckConstraint(
             "old_final_wh >= 0 AND new_start_wh >= 0 AND supplied_wh >= 0",
             name=op.f("ck_terminal_exchanges_readings"),
@@ -65,9 +66,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_terminal_exchanges_supply_point_id", "terminal_exchanges", ["supply_point_id", "order_no"])
     op.execute("GRANT SELECT, INSERT ON terminal_exchanges TO wattgate_app")
+    op.add_column("refunds", sa.Column("deal_no", sa.BigInteger(), nullable=True))
+    # Where nothing was sent, the number is gone; only the newest purchase could be reversed, so its own one is next to it.
+    op.execute(
+        "UPDATE refunds SET deal_no = CASE WHEN refunds.order_no > 0 THEN refunds.order_no ELSE purchases.order_no END"
+        " FROM purchases WHERE purchases.id = refunds.purchase_id"
+    )
+    op.alter_column("refunds", "deal_no", nullable=False)
 
 
 def downgrade() -> None:
+    op.drop_column("refunds", "deal_no")
     # Fails where a terminal was exchanged: the schema of before has room for one terminal a supply point only.
     op.drop_table("terminal_exchanges")
     op.drop_index("ix_terminals_supply_point_id", table_name="terminals")

@@ -200,6 +200,18 @@ def test_a_terminal_is_exchanged_again_and_again_in_overdraft_too(desk: Desk) ->
     assert refusal(exchange(desk, terminal_id=OLD, old_final_wh=7)) == (409, "terminal-taken")
 
 
+def test_an_exchange_before_the_first_purchase_begins_no_control(desk: Desk) -> None:
+    tells(desk, OLD, order_no=0, paid_until_wh=0, supplied_wh=11_900_000)
+    made = exchange(desk).json()["exchange"]
+    assert (made["order_no"], made["command_id"], made["paid_until_after_wh"]) == (0, None, 500 - 12_000_000)
+    tells(desk, NEW, order_no=0, paid_until_wh=0, supplied_wh=900)
+    with transaction(desk.database.engine) as session:
+        where = UUID(point_id(desk))
+        (decision,) = reassess(session, [where], trigger="report", pace=desk.pace, now=datetime.now(UTC))
+    assert (decision.stage.word, [one.code for one in decision.because]) == ("normal", ["not_started"])
+    assert sell(desk, "813.00")["order_no"] == 1
+
+
 def test_a_refund_under_way_is_proved_by_the_new_terminal(desk: Desk) -> None:
     sold = sell(desk, "48780.00")
     tells(desk, OLD, order_no=1, paid_until_wh=60_000_000, supplied_wh=12_000_000)

@@ -199,7 +199,10 @@ def assert_the_rest_goes_on(utility: Utility, folder: Path) -> None:
         )
         dispatcher.give_up()
         dispatcher.run_once()
-    assert [entry for entry in logs if entry["log_level"] in ("warning", "error")] == []
+    # The trips of noon are long past their time where no answer ended them.
+    expected = ("command given up",)
+    loud = [entry for entry in logs if entry["log_level"] in ("warning", "error") and entry["event"] not in expected]
+    assert loud == []
     with a_desk(utility.database) as desk:
         points = [one["id"] for one in desk.get("/supply-points").json()["items"]]
         shown = ["/terminals", "/commands", "/quarantine", *(f"/terminals/{one}" for one in TERMINALS)]

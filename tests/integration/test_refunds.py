@@ -279,3 +279,38 @@ def test_a_refund_that_the_terminal_refused_is_sent_again_as_a_refresh(desk: Des
         latest = session.execute(text("SELECT args, state FROM commands ORDER BY version DESC LIMIT 1")).one()
     assert (latest.state, latest.args["mode"], latest.args["paid_until_wh"]) == ("waiting", "refresh", 199_000_000)
     assert latest.args["order_no"] > refund["order_no"]
+
+
+def lend(desk: Desk, energy_wh: int) -> Any:
+    (listed,) = desk.get("/supply-points").json()["items"]
+    body = {"energy_wh": energy_wh, "asked_by": "王强", "reason": "the bank is closed"}
+    return desk.post(f"/supply-points/{listed['id']}/emergency-credits", body, role=Role.OPERATOR)
+
+
+def test_a_purchase_too_small_for_a_watt_hour_is_undone(database: Database) -> None:
+    with transaction(database.engine) as session:
+        contract = a_contract(session, contract_no=CONTRACT, price="1234.5")
+        a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
+    with a_desk(database) as desk:
+        sold = sell(desk, "0.45")
+        assert (sold["energy_wh"], sold["kept_fen"]) == (0, "45")
+        terminal_tells(desk, order_no=0, paid_until_wh=0)
+        refund = ask(desk, sold["purchase_no"], kind="reversal").json()
+        pay(desk, refund["id"])
+        assert sell(desk, "0.50")["kept_fen"] == "50"
+        assert broken(database) == []
+
+
+def test_a_withdrawn_reversal_gives_back_only_what_is_still_lent(desk: Desk) -> None:
+    sell(desk, "813.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=1_000_000, supplied_wh=900_000)
+    lend(desk, 500_000)
+    mistaken = sell(desk, "1626.00")
+    assert mistaken["emergency_repaid_wh"] == 500_000
+    terminal_tells(desk, order_no=3, paid_until_wh=3_000_000, supplied_wh=900_000)
+    refund = ask(desk, mistaken["purchase_no"], kind="reversal").json()
+    # Meanwhile another purchase gives back what the reversal has lent again.
+    assert sell(desk, "813.00")["emergency_repaid_wh"] == 500_000
+    withdrawn = desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER)
+    assert (withdrawn.status_code, withdrawn.json()["state"]) == (200, "withdrawn")
+    assert point(desk)["paid_until_wh"] == 1_000_000 + 500_000 + 500_000 + 2_000_000

@@ -34,10 +34,10 @@ _A_FALSE_REVERSAL = """
 
 _A_REFUND_OF_NOTHING = """
     INSERT INTO refunds (id, purchase_id, supply_point_id, kind, state, reason, energy_wh, yuan_per_kwh,
-           deposit_back_fen, debt_reopened_fen, kept_before_nfen, kept_after_nfen, paid_until_wh, order_no, asked_by,
-           asked_at)
-    SELECT gen_random_uuid(), id, supply_point_id, 'refund', 'taking_back', 'r', 1, 1, 0, 0, 0, 0, 0, 9, cashier_id,
-           now() FROM purchases LIMIT 1
+           deposit_back_fen, debt_reopened_fen, kept_before_nfen, kept_after_nfen, paid_until_wh, order_no, deal_no,
+           asked_by, asked_at)
+    SELECT gen_random_uuid(), id, supply_point_id, 'refund', 'taking_back', 'r', 1, 1, 0, 0, 0, 0, 0, 9, 9,
+           cashier_id, now() FROM purchases LIMIT 1
 """
 _A_CLOSING = """
     INSERT INTO closings (id, contract_id, supply_point_id, state, outcome, reason, parts, reading_wh, remaining_wh,
