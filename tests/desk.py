@@ -12,6 +12,7 @@ from factories import a_person, an_open_shift
 from people import bearer
 from running import running, settings_for
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from app.clock import Clock
 from app.database import new_id, transaction
@@ -19,8 +20,27 @@ from app.load_control.service import Pace
 from app.main import create_app
 from app.roles import Role
 from app.settings import Settings
+from app.staff.models import StaffMember
 
 API = "/api/v1"
+
+
+class Headers(dict[Role, dict[str, str]]):
+    """A header for each role; its person is hired when first called for, since to hash a password takes its time."""
+
+    def __init__(self, database: Database, *, settings: Settings) -> None:
+        self._database = database
+        self._settings = settings
+
+    def __missing__(self, role: Role) -> dict[str, str]:
+        with transaction(self._database.engine) as session:
+            self.hired(session, role)
+        return self[role]
+
+    def hired(self, session: Session, role: Role) -> StaffMember:
+        person = a_person(session, role=role, name=f"{role.value}.one")
+        self[role] = bearer(person, settings=self._settings)
+        return person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +48,7 @@ class Desk:
     database: Database
     http: httpx.Client
     settings: Settings
-    headers: dict[Role, dict[str, str]]
+    headers: Headers
 
     @property
     def pace(self) -> Pace:
@@ -53,10 +73,9 @@ def a_desk(database: Database, *, signing_key_file: Path | None = None) -> Itera
     settings = settings_for(database.application_url)
     if signing_key_file is not None:
         settings = settings.model_copy(update={"signing_key_file": signing_key_file})
+    headers = Headers(database, settings=settings)
     with transaction(database.engine) as session:
-        people = {role: a_person(session, role=role, name=f"{role.value}.one") for role in Role}
-        an_open_shift(session, cashier=people[Role.CASHIER])
-    headers = {role: bearer(person, settings=settings) for role, person in people.items()}
+        an_open_shift(session, cashier=headers.hired(session, Role.CASHIER))
     with running(create_app(settings, engine=database.engine)) as client:
         yield Desk(database=database, http=client, settings=settings, headers=headers)
 
