@@ -1,6 +1,6 @@
 """A desk of the utility: the running service, its database, and a header for each role that calls it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +69,16 @@ class Desk:
 
 
 @contextmanager
-def a_desk(database: Database, *, signing_key_file: Path | None = None) -> Iterator[Desk]:
+def a_desk(database: Database, *, signing_key_file: Path | None = None, staff: Iterable[Role] = ()) -> Iterator[Desk]:
+    """Run the service at a desk with one cashier and their open shift; ``staff`` is hired before it opens."""
     settings = settings_for(database.application_url)
     if signing_key_file is not None:
         settings = settings.model_copy(update={"signing_key_file": signing_key_file})
     headers = Headers(database, settings=settings)
     with transaction(database.engine) as session:
         an_open_shift(session, cashier=headers.hired(session, Role.CASHIER))
+        for role in set(staff) - {Role.CASHIER}:
+            headers.hired(session, role)
     with running(create_app(settings, engine=database.engine)) as client:
         yield Desk(database=database, http=client, settings=settings, headers=headers)
 

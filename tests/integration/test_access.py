@@ -30,7 +30,7 @@ CLIENT = {"name": "bank", "name_zh": "银行", "name_en": "Bank", "roles": ["cas
 
 @pytest.fixture
 def desk(database: Database) -> Iterator[Desk]:
-    with a_desk(database) as opened:
+    with a_desk(database, staff=Role) as opened:
         yield opened
 
 
@@ -314,7 +314,7 @@ def test_people_have_no_keys_and_clients_no_passwords(desk: Desk) -> None:
 
 
 def test_the_use_of_a_key_is_noted_when_the_service_ends_at_the_latest(database: Database) -> None:
-    with a_desk(database) as desk:
+    with a_desk(database, staff=Role) as desk:
         _, made = a_client(desk)
         assert status(desk.http, with_key(made)) == 200
     with database.engine.connect() as connection:
@@ -325,7 +325,7 @@ def test_the_use_of_a_key_is_noted_when_the_service_ends_at_the_latest(database:
 
 def test_nobody_is_let_in_while_it_is_not_known_who_has_left(database: Database) -> None:
     nowhere = settings_for("postgresql+psycopg://nobody@/nothing?host=/no/such/folder")
-    with a_desk(database) as desk, running(create_app(nowhere, engine=database.engine)) as blind:
+    with a_desk(database, staff=Role) as desk, running(create_app(nowhere, engine=database.engine)) as blind:
         answer = blind.get(ME, headers=desk.headers[Role.CASHIER])
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/standing-unknown")
         assert answer.headers["retry-after"] == "5"

@@ -40,7 +40,7 @@ def desk(database: Database) -> Iterator[Desk]:
     with transaction(database.engine) as session:
         contract = a_contract(session, contract_no="HT-1")
         a_terminal(session, supply_point_id=contract.supply_point_id)
-    with a_desk(database) as opened:
+    with a_desk(database, staff=Role) as opened:
         yield opened
 
 

@@ -54,7 +54,7 @@ def desk(database: Database, tmp_path: Path) -> Iterator[Desk]:
     key.write_bytes(new_private_key_pem())
     with transaction(database.engine) as session:
         an_office(session, code="PD")
-    with a_desk(database, signing_key_file=key) as opened:
+    with a_desk(database, signing_key_file=key, staff=Role) as opened:
         yield opened
 
 
