@@ -35,7 +35,7 @@ def desk(database: Database) -> Iterator[Desk]:
     with transaction(database.engine) as session:
         contract = a_contract(session, contract_no=CONTRACT, price="0.8130", emergency_limit_wh=5_000_000)
         a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
-    with a_desk(database) as opened:
+    with a_desk(database, staff=Role) as opened:
         yield opened
         assert broken(database) == []
 

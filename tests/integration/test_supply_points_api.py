@@ -21,7 +21,7 @@ from app.roles import Role
 
 @pytest.fixture
 def desk(database: Database) -> Iterator[Desk]:
-    with a_desk(database) as opened:
+    with a_desk(database, staff=Role) as opened:
         yield opened
 
 
