@@ -12,7 +12,7 @@ import httpx
 import pytest
 from databases import Database
 from desk import API, Desk, a_desk, refusal
-from factories import a_person, an_office
+from factories import a_live_terminal, a_person, an_office
 from files import (
     a_contract_line,
     a_customer_line,
@@ -156,6 +156,24 @@ def test_openings_come_once_and_before_the_first_purchase(desk: Desk) -> None:
     again = a_file(Kind.OPENING_BALANCES, *(an_opening_line(number, debt_fen="1") for number in (1, 2, 3, 4)))
     assert faults_of(send(desk, "opening-balances", again)) == [(2, "refused"), (3, "refused"), (5, "unknown")]
     assert counts(desk) == before
+
+
+def test_no_opening_comes_after_emergency_credit(desk: Desk) -> None:
+    prepared(desk)
+    with transaction(desk.database.engine) as session:
+        point = session.execute(
+            text("UPDATE supply_contracts SET emergency_limit_wh = 5000000 RETURNING supply_point_id")
+        ).scalar_one()
+        a_live_terminal(session, terminal_id="SH-PD-00001", now=Clock().now(), supplied_wh=1_000_000)
+    body = {"energy_wh": 1_000_000, "asked_by": "Ms Wang", "reason": "a night shift"}
+    lent = desk.post(f"/supply-points/{point}/emergency-credits", body, role=Role.OPERATOR)
+    assert lent.status_code == 201, lent.text
+    before = counts(desk)
+    refused = send(desk, "opening-balances", a_file(Kind.OPENING_BALANCES, an_opening_line()))
+    assert faults_of(refused) == [(2, "refused")]
+    assert "emergency credit" in refused.json()["faults"][0]["wrong"]["en"]
+    assert counts(desk) == before
+    assert broken(desk) == {}
 
 
 def test_an_opening_on_its_own_keeps_the_same_rules(desk: Desk) -> None:

@@ -59,6 +59,19 @@ _A_SEAL_MADE_ANEW = """
      WHERE state = 'closed'
 """
 
+_A_GRANT_BEFORE_THE_OPENING = """
+    INSERT INTO allowance_grants (id, supply_point_id, transaction_id, reason, energy_wh, paid_until_wh, order_no,
+           granted_at)
+    SELECT gen_random_uuid(), supply_point_id, gen_random_uuid(), 'emergency', 1, 1, 0, now() FROM opening_balances
+"""
+_A_GRANT_BEFORE_A_DEBT_WAS_OPENED = """
+    WITH opened AS (UPDATE opening_balances SET remaining_wh = 0, granted_wh = 0, energy_paid_fen = 0,
+           order_no = NULL, terminal_id = NULL, command_id = NULL, energy_transaction_id = NULL RETURNING supply_point_id)
+    INSERT INTO allowance_grants (id, supply_point_id, transaction_id, reason, energy_wh, paid_until_wh, order_no,
+           granted_at)
+    SELECT gen_random_uuid(), supply_point_id, '00000000-0000-0000-0000-000000000001', 'emergency', 1, 1, 0, now()
+      FROM opened
+"""
 _A_FALSE_FINAL_READING = """
     UPDATE terminal_exchanges SET old_final_wh = old_final_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
 """
@@ -86,6 +99,8 @@ TAMPERED = [
     ("UPDATE purchases SET kept_after_nfen = kept_after_nfen + 1 WHERE order_no = 1", "I7 money to energy"),
     ("UPDATE opening_balances SET kept_fen = kept_fen + 1", "O1 openings"),
     ("DELETE FROM opening_balances", "O2 openings first"),
+    (_A_GRANT_BEFORE_THE_OPENING, "O2 openings first"),
+    (_A_GRANT_BEFORE_A_DEBT_WAS_OPENED, "O2 openings first"),
     ("UPDATE opening_balances SET remaining_wh = remaining_wh + 1", "O3 opening credits"),
     (_A_CLOSING.format(state="finished", worth_fen=0), "C1 closings"),
     (_A_CLOSING.format(state="closing", worth_fen=1), "C2 settlement"),
