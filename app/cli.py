@@ -166,30 +166,13 @@ def verify(
     every: Annotated[int, typer.Option(min=1, help="seconds from one run to the next while watching")] = 300,
 ) -> None:
     """Prove the invariants of both books and of what hangs on them; names every row that breaks one."""
-    from app.database import connect, transaction
-    from app.verification import INVARIANTS, find_broken
-
     settings = _settings()
     if watch:
         log_as_json()
         _wait_for_parts(settings, database_missing)
         operations.watch(settings, every_s=every)
         return
-    engine = connect(settings.database_url.get_secret_value(), pool_size=1)
-    broken = 0
-    with transaction(engine) as session:
-        for invariant in INVARIANTS:
-            rows = find_broken(session, invariant)
-            broken += len(rows)
-            console.print(
-                f"{'[red]broken[/red]' if rows else '[green]holds [/green]'} {invariant.name}: {invariant.says}"
-            )
-            for row in rows:
-                console.print(f"         {row}", markup=False)
-    engine.dispose()
-    if broken:
-        typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
-        raise typer.Exit(1)
+    operations.verify(settings, console=console)
 
 
 @command_line.command(name="import")

@@ -55,9 +55,10 @@ OPENINGS = (
             SELECT opening.supply_point_id, command.id AS command_id, command.args
               FROM opening_balances AS opening LEFT JOIN commands AS command ON command.id = opening.command_id
              WHERE opening.remaining_wh > 0
-               AND (command.id IS NULL OR (command.args->>'order_no')::bigint IS DISTINCT FROM opening.order_no
-                    OR (command.args->>'value_wh')::bigint <> opening.remaining_wh
-                    OR (command.args->>'paid_until_wh')::bigint <> opening.reading_wh + opening.remaining_wh)
+               AND (command.args->'order_no' IS DISTINCT FROM to_jsonb(opening.order_no)
+                    OR command.args->'value_wh' IS DISTINCT FROM to_jsonb(opening.remaining_wh)
+                    OR command.args->'paid_until_wh'
+                       IS DISTINCT FROM to_jsonb(opening.reading_wh + opening.remaining_wh))
         """,
     ),
 )

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from prometheus_client import REGISTRY
 from running import running, settings_for
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import LogCapture
 
 from app.clock import Clock
@@ -271,6 +272,35 @@ def test_a_watched_invariant_speaks_when_it_breaks_and_when_it_holds_again(
     assert figure("wattgate_verification_ended_timestamp_seconds") > 0
 
 
+def test_a_watched_invariant_that_cannot_be_checked_stops_no_other(database: Database, log: LogCapture) -> None:
+    names = ("unasked", "asked after")
+    broken = Invariant(name=names[0], says="", query="SELECT 1 AS row")
+    erring = Invariant(name=names[0], says="", query="SELECT 'x'::jsonb")
+    holding = Invariant(name=names[1], says="", query="SELECT 1 WHERE false")
+    watch = Watch(engine=patient_engine(database.application_url), invariants=[broken, holding])
+    assert watch.run_once() == 1
+    ended = figure("wattgate_verification_ended_timestamp_seconds")
+    watch.invariants = [erring, holding]
+    assert [watch.run_once(), watch.run_once()] == [1, 1]
+    assert [figure("wattgate_invariant_unchecked", invariant=name) for name in names] == [1, 0]
+    assert [figure("wattgate_invariant_broken_rows", invariant=name) for name in names] == [1, 0]
+    assert figure("wattgate_verification_ended_timestamp_seconds") == ended
+    watch.invariants = [holding, Invariant(name=names[0], says="", query="SELECT 1 WHERE false")]
+    assert watch.run_once() == 0
+    assert figure("wattgate_invariant_unchecked", invariant=names[0]) == 0
+    assert figure("wattgate_verification_ended_timestamp_seconds") > ended
+    assert [one["event"] for one in log.entries] == [
+        "an invariant is broken", "an invariant could not be checked", "an invariant holds again",
+    ]  # fmt: skip
+
+
+def test_watching_waits_for_a_database_that_is_away(log: LogCapture) -> None:
+    watch = Watch(engine=patient_engine("postgresql+psycopg://x@127.0.0.1:9/x"))
+    with pytest.raises(SQLAlchemyError):
+        watch.run_once()
+    assert [one["event"] for one in log.entries] == ["an invariant could not be asked"]
+
+
 def test_watching_can_change_nothing(database: Database, log: LogCapture) -> None:
     writes = Invariant(name="writes", says="", query="SELECT nextval('purchase_numbers') AS taken")
     watch = Watch(engine=patient_engine(database.application_url), invariants=[writes])
@@ -278,5 +308,5 @@ def test_watching_can_change_nothing(database: Database, log: LogCapture) -> Non
     stopper.start()
     watch.keep_watching(every_s=60)
     stopper.join()
-    assert [one["event"] for one in log.entries] == ["an invariant could not be asked"]
+    assert [one["event"] for one in log.entries] == ["an invariant could not be checked"]
     assert "read-only" in log.entries[0]["error"]

@@ -66,7 +66,8 @@ _A_GRANT_BEFORE_THE_OPENING = """
 """
 _A_GRANT_BEFORE_A_DEBT_WAS_OPENED = """
     WITH opened AS (UPDATE opening_balances SET remaining_wh = 0, granted_wh = 0, energy_paid_fen = 0,
-           order_no = NULL, terminal_id = NULL, command_id = NULL, energy_transaction_id = NULL RETURNING supply_point_id)
+           order_no = NULL, terminal_id = NULL, command_id = NULL, energy_transaction_id = NULL
+            RETURNING supply_point_id)
     INSERT INTO allowance_grants (id, supply_point_id, transaction_id, reason, energy_wh, paid_until_wh, order_no,
            granted_at)
     SELECT gen_random_uuid(), supply_point_id, '00000000-0000-0000-0000-000000000001', 'emergency', 1, 1, 0, now()
@@ -78,6 +79,10 @@ _A_FALSE_FINAL_READING = """
 _A_FALSE_SHIFT = """
     UPDATE terminal_exchanges
        SET paid_until_after_wh = paid_until_after_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
+"""
+
+_A_FALSE_PAYLOAD = """
+    UPDATE audit_events SET payload = (payload::jsonb || '{{"{member}": "{value}"}}')::text WHERE seq = 1
 """
 
 #: What somebody with all rights might do, and the invariant that names the row.
@@ -121,6 +126,8 @@ TAMPERED = [
     (_A_CLOSE_WITHOUT_A_COUNT, "I15 counted"),
     ("UPDATE shifts SET totals = jsonb_set(totals, '{float_fen}', '1') WHERE state = 'closed'", "I15 seals"),
     ("UPDATE shifts SET sealed = sealed || ' ' WHERE state = 'closed'", "I15 seals"),
+    ("UPDATE shifts SET sealed = 'x', seal = sha256('x') WHERE state = 'closed'", "I15 seals"),
+    ("UPDATE shifts SET totals = jsonb_set(totals, '{float_fen}', '\"much\"') WHERE state = 'closed'", "I15 seals"),
     ("UPDATE shift_counts SET cash_fen = cash_fen + 1", "I15 seals"),
     ("UPDATE tenders SET amount_fen = amount_fen + 1", "I15 seals"),
     (_A_SEAL_MADE_ANEW, "I15 seals"),
@@ -131,10 +138,17 @@ TAMPERED = [
     ("UPDATE audit_events SET payload = payload || ' '", "I12 chains"),
     ("DELETE FROM audit_events WHERE seq = 2", "I12 chains"),
     ("UPDATE audit_events SET subject = 'somebody else' WHERE seq = 1", "I12 columns"),
+    ("UPDATE audit_events SET payload = 'no JSON' WHERE seq = 1", "I12 columns"),
+    ("UPDATE audit_events SET payload = '[]' WHERE seq = 1", "I12 columns"),
+    ("UPDATE audit_events SET payload = repeat('[', 100000) WHERE seq = 1", "I12 columns"),
+    (_A_FALSE_PAYLOAD.format(member="at", value="yesterday, perhaps"), "I12 columns"),
+    (_A_FALSE_PAYLOAD.format(member="actor_id", value="nobody"), "I12 columns"),
+    (_A_FALSE_PAYLOAD.format(member="transaction_ids", value="none"), "I12 columns"),
     ("DELETE FROM audit_events WHERE (stream, seq) IN (SELECT stream, seq FROM audit_heads)", "I12 heads"),
     ("UPDATE audit_events SET transaction_ids = '{}'", "I12 coverage"),
     ("UPDATE terminals SET last_order_no = 1", "P1 order numbers"),
     ("UPDATE commands SET args = args || '{\"value_wh\": 1}'", "P2 credits"),
+    ("UPDATE commands SET args = args || '{\"value_wh\": \"much\"}'", "P2 credits"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
     ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
 ]  # fmt: skip
@@ -194,22 +208,52 @@ def test_every_invariant_is_tampered_with_above() -> None:
     assert {name for _, name in TAMPERED} == {one.name for one in INVARIANTS}
 
 
-def test_the_command_exits_with_1_and_prints_the_row(worked: Database) -> None:
+def wattgate_verify(url: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        "WATTGATE_DATABASE_URL": worked.application_url,
+        "WATTGATE_DATABASE_URL": url,
         "WATTGATE_TOKEN_SECRET": "x" * 32,
         "WATTGATE_SIGNING_KEY_FILE": "/nowhere",
     }
     command = [sys.executable, "-m", "app.cli", "verify"]
-    clean = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def as_owner(database: Database, *statements: str) -> None:
+    owner = connect(database.owner_url, pool_size=1)
+    with owner.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    owner.dispose()
+
+
+def test_the_command_exits_with_1_and_prints_the_row(worked: Database) -> None:
+    clean = wattgate_verify(worked.application_url)
     assert clean.returncode == 0
     assert [line.split()[0] for line in clean.stdout.splitlines()] == ["holds"] * len(INVARIANTS)
-    owner = connect(worked.owner_url, pool_size=1)
-    with owner.begin() as connection:
-        connection.execute(text("UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'"))
-    owner.dispose()
-    broken = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    as_owner(worked, "UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'")
+    broken = wattgate_verify(worked.application_url)
     assert broken.returncode == 1
     assert "broken I2 balances" in broken.stdout
     assert "'kind': 'deposit'" in broken.stdout
+
+
+def test_an_invariant_that_cannot_be_checked_is_named_and_stops_no_other(worked: Database) -> None:
+    as_owner(worked, "DROP FUNCTION moment_or_null(text)")
+    unchecked = wattgate_verify(worked.application_url)
+    assert unchecked.returncode == 2
+    told = [line for line in unchecked.stdout.splitlines() if not line.startswith("holds")]
+    assert told[0].startswith("could not be checked I12 columns")
+    assert "moment_or_null" in told[1]
+    assert len(unchecked.stdout.splitlines()) - len(told) == len(INVARIANTS) - 1
+    as_owner(worked, "UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'")
+    both = wattgate_verify(worked.application_url)
+    assert both.returncode == 1
+    assert "could not be checked I12 columns" in both.stdout
+
+
+def test_a_database_that_is_away_was_not_checked() -> None:
+    away = wattgate_verify("postgresql+psycopg://x@127.0.0.1:9/x")
+    assert away.returncode == 2
+    assert away.stdout == ""
+    assert "does not answer" in away.stderr
