@@ -15,12 +15,13 @@ from app.verification.counter import COUNTER
 from app.verification.exchanges import EXCHANGES
 from app.verification.invariant import Invariant
 from app.verification.openings import OPENINGS
+from app.verification.receipts import RECEIPTS
 from app.verification.record import RECORD
 from app.verification.supply import SUPPLY
 
 _SHOWN_AT_MOST = 20
 
-INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *OPENINGS, *EXCHANGES, *CLOSINGS, *COUNTER, *RECORD, *SUPPLY)
+INVARIANTS: tuple[Invariant, ...] = (*BOOKS, *OPENINGS, *EXCHANGES, *CLOSINGS, *COUNTER, *RECEIPTS, *RECORD, *SUPPLY)
 
 
 def find_broken(session: Session, invariant: Invariant) -> list[dict[str, Any]]:
