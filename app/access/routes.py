@@ -137,10 +137,10 @@ def change_password(
     attempt, right = _try(engine, knock, password=wanted.old_password.get_secret_value(), settings=settings, now=now)
 
     def change(session: Session) -> int | None:
-        act_for(session, actor_behind(request))
         member = service.finish_attempt(session, attempt, right=right)
         if member is None:
             return None
+        act_for(session, actor_behind(request))
         return service.change_password(session, member, password=new, but=person.sign_in_id, now=now)
 
     ended = in_transaction(engine, change)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.database import transaction
+from app.database import reading
 from app.verification.books import BOOKS
 from app.verification.closings import CLOSINGS
 from app.verification.counter import COUNTER
@@ -49,8 +49,7 @@ def prove(engine: Engine, invariant: Invariant) -> Proof:
     """
     reached = False
     try:
-        with transaction(engine) as session:
-            session.execute(text("SET TRANSACTION READ ONLY"))
+        with reading(engine) as session:
             reached = True
             return Proof(broken=find_broken(session, invariant))
     # The last three: a value in the database that Python cannot hold.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -391,6 +392,9 @@ def test_the_commands_import_whole_files(desk: Desk, tmp_path: Path) -> None:
     code, said = wattgate(desk, "import", "customers", str(template), *as_admin)
     assert (code, desk.count("customers")) == (0, 1), said
     assert "rows/s" in said
+    (event,) = desk.get("/audit", action="file.imported").json()["items"]
+    assert event["actor"] == "administrator.one"
+    assert re.fullmatch(r"os:\S+@\S+", event["address"])
     code, said = typed(desk, "import", "customers", str(template), *as_admin)
     assert code == 2
     assert "administrator.one" in said
