@@ -1,5 +1,6 @@
 """What those who run the service rely on: ids in logs, figures, retention of reports, invariants watched."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -21,12 +23,13 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import LogCapture
 
+from app.audit import queries
 from app.clock import Clock
 from app.commands import service as commands
 from app.commands.rules import AckStep
 from app.commands.service import Answer
 from app.commands.sweep import CommandFigures
-from app.database import new_id, transaction
+from app.database import new_id, reading, transaction
 from app.http.policies import anyone
 from app.load_control.service import Pace
 from app.main import create_app
@@ -191,6 +194,15 @@ def count(engine: Engine, table: str) -> int:
         return int(connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0)  # noqa: S608
 
 
+def deeds(engine: Engine) -> list[tuple[str, str, Any]]:
+    """Return what stands in the service's own chain about reports, with who has typed the command."""
+    with reading(engine) as session:
+        found = queries.search(session, queries.Wanted(office="-", subject_kind="reports"), limit=9, before=None)
+    told = [json.loads(one.event.payload) for one in reversed(found)]
+    assert all(re.fullmatch(r"os:\S+@\S+", one["actor"]) for one in told)
+    return [(one["action"], one["subject"], one["after"]) for one in told]
+
+
 def test_old_months_go_and_a_report_sent_again_is_no_new_evidence(old_reports: Database) -> None:
     engine = old_reports.engine
     owner = retention.owner_engine(old_reports.owner_url)
@@ -206,6 +218,12 @@ def test_old_months_go_and_a_report_sent_again_is_no_new_evidence(old_reports: D
     assert count(engine, "terminal_reports") == 1
     assert count(engine, "quarantined_messages") == 1
     assert (count(engine, "purchases"), count(engine, "ledger_entries")) == (purchases, books)
+    before = old.before.isoformat()
+    assert deeds(engine) == [
+        ("reports.retention_begun", "terminal_reports", {"before": before, "months": ["terminal_reports_2026_01"]}),
+        ("reports.month_dropped", "terminal_reports_2026_01", {"before": before, "reports": 2}),
+        ("reports.strays_deleted", "terminal_reports", {"before": before, "reports": 1, "unreadable_messages": 1}),
+    ]
 
     with transaction(engine) as session:
         before = session.get_one(TerminalLive, TERMINAL).supplied_at
@@ -229,6 +247,7 @@ def test_a_month_that_the_energy_book_is_behind_stays(old_reports: Database) -> 
         retention.let_go(owner, old, tell=lambda _: None)
     owner.dispose()
     assert count(old_reports.engine, "terminal_reports") == 4
+    assert deeds(old_reports.engine) == []
 
 
 def test_a_dry_run_needs_the_owners_url_only_and_changes_nothing(old_reports: Database) -> None:
