@@ -128,7 +128,8 @@ def begin(
 ) -> None:
     """Make the first office and its administrator, who hires everybody else over the API."""
     from app import models  # noqa: F401 - foreign keys by name need every table known
-    from app.database import connect, transaction
+    from app.audit.console import typist
+    from app.database import connect, transaction_of
     from app.errors import DomainError
     from app.roles import Role
     from app.staff import service
@@ -140,7 +141,7 @@ def begin(
     )  # fmt: skip
     engine = connect(settings.database_url.get_secret_value(), pool_size=1)
     try:
-        with transaction(engine) as session:
+        with transaction_of(engine, typist()) as session:
             now = settings.clock.now()
             office = service.create_office(session, code=office_code, name_zh=office_zh, name_en=office_en, now=now)
             service.hire(session, new, office=office, now=now)
@@ -166,30 +167,13 @@ def verify(
     every: Annotated[int, typer.Option(min=1, help="seconds from one run to the next while watching")] = 300,
 ) -> None:
     """Prove the invariants of both books and of what hangs on them; names every row that breaks one."""
-    from app.database import connect, transaction
-    from app.verification import INVARIANTS, find_broken
-
     settings = _settings()
     if watch:
         log_as_json()
         _wait_for_parts(settings, database_missing)
         operations.watch(settings, every_s=every)
         return
-    engine = connect(settings.database_url.get_secret_value(), pool_size=1)
-    broken = 0
-    with transaction(engine) as session:
-        for invariant in INVARIANTS:
-            rows = find_broken(session, invariant)
-            broken += len(rows)
-            console.print(
-                f"{'[red]broken[/red]' if rows else '[green]holds [/green]'} {invariant.name}: {invariant.says}"
-            )
-            for row in rows:
-                console.print(f"         {row}", markup=False)
-    engine.dispose()
-    if broken:
-        typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
-        raise typer.Exit(1)
+    operations.verify(settings, console=console)
 
 
 @command_line.command(name="import")
@@ -259,7 +243,7 @@ def audit_heads(
 ) -> None:
     """Add where each chain of the audit record ends to the heads file, as the worker does once a day."""
     from app.audit import heads, queries
-    from app.database import connect, transaction
+    from app.database import connect, reading
 
     settings = _settings()
     path = settings.audit_heads_file
@@ -267,7 +251,7 @@ def audit_heads(
         typer.echo("Set WATTGATE_AUDIT_HEADS_FILE to a file outside the database.", err=True)
         raise typer.Exit(2)
     engine = connect(settings.database_url.get_secret_value(), pool_size=1)
-    with transaction(engine) as session:
+    with reading(engine) as session:
         if not check:
             heads.export(path, queries.heads(session), now=settings.clock.now())
         exported = heads.read(path)

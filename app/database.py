@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -43,6 +43,7 @@ _ATTEMPTS = 3
 _ACTOR = "actor"
 _LAST = "last steps"
 _RECORDED = "recorded"
+_UNDONE = "undone"
 
 
 class WholeNumber(TypeDecorator[int]):
@@ -147,8 +148,12 @@ class Actor:
 SERVICE = Actor()
 
 
+class UnrecordedWrite(RuntimeError):
+    """What somebody does was about to be committed and the audit record would not tell of it; nothing was changed."""
+
+
 def act_for(session: Session, actor: Actor) -> None:
-    """Say on whose behalf this session's transaction runs."""
+    """Say on whose behalf this session's transaction runs; what it does must then be on record, or is undone."""
     session.info[_ACTOR] = actor
 
 
@@ -163,8 +168,9 @@ def note_recorded(session: Session) -> None:
     session.info[_RECORDED] = True
 
 
-def is_recorded(session: Session) -> bool:
-    return bool(session.info.get(_RECORDED))
+def note_undone(session: Session) -> None:
+    """Note that a transaction has undone itself all that it did, so there is nothing to record."""
+    session.info[_UNDONE] = True
 
 
 def add_last(session: Session, step: "Step[Any]") -> None:
@@ -174,50 +180,100 @@ def add_last(session: Session, step: "Step[Any]") -> None:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """Open a session whose work is committed whole at the end, or not at all."""
+    """Open a session whose work is committed whole at the end, or not at all.
+
+    It works for the service itself; where it is told for whom it acts, it also holds the work to its record.
+
+    Raises:
+        UnrecordedWrite: see :func:`transaction_of`.
+    """
     with Session(engine, expire_on_commit=False) as session, session.begin():
         yield session
+        _refuse_unrecorded(session)
         together(session, *session.info.pop(_LAST, ()))
+
+
+@contextmanager
+def transaction_of(engine: Engine, actor: Actor) -> Iterator[Session]:
+    """Open a session for what somebody does: committed whole and on record, or not at all.
+
+    Raises:
+        UnrecordedWrite: nothing was recorded.
+    """
+    with transaction(engine) as session:
+        act_for(session, actor)
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine, actor: Actor = SERVICE) -> Iterator[Session]:
+    """Open a session that can read and nothing else; the database refuses every write in it."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        session.info[_ACTOR] = actor
+        # Travels with BEGIN, so it costs no round trip.
+        session.connection(execution_options={"postgresql_readonly": True})
+        yield session
+
+
+def _refuse_unrecorded(session: Session) -> None:
+    actor = actor_of(session)
+    if actor is not SERVICE and not session.info.get(_RECORDED) and not session.info.get(_UNDONE):
+        raise UnrecordedWrite(
+            f"{actor.name} changed something (request {actor.request_id}) and nothing was recorded; "
+            "see app.audit.service.record"
+        )
 
 
 @contextmanager
 def attempt(session: Session) -> Iterator[None]:
     """Do something inside a transaction that may fail without spoiling the rest: what it wrote is undone then."""
-    with _forgetting_last_steps(session), session.begin_nested():
+    with _forgetting_undone(session), session.begin_nested():
         yield
 
 
 @contextmanager
 def rehearsal(session: Session) -> Iterator[None]:
     """Do something for real inside a transaction and undo it at the end; refusals come as they would."""
-    with _forgetting_last_steps(session, always=True), session.begin_nested() as savepoint:
+    with _forgetting_undone(session, always=True), session.begin_nested() as savepoint:
         yield
         session.flush()
         savepoint.rollback()
 
 
 @contextmanager
-def _forgetting_last_steps(session: Session, *, always: bool = False) -> Iterator[None]:
-    """Drop the steps that undone work has asked to have run right before the commit."""
+def _forgetting_undone(session: Session, *, always: bool = False) -> Iterator[None]:
+    """Forget what undone work has asked to have run right before the commit, and that it was recorded."""
     steps: list[Step[Any]] = session.info.setdefault(_LAST, [])
-    kept = len(steps)
+    kept, recorded = len(steps), session.info.get(_RECORDED, False)
+    undone = True
     try:
         yield
-    except BaseException:
-        del steps[kept:]
-        raise
-    if always:
-        del steps[kept:]
+        undone = always
+    finally:
+        if undone:
+            del steps[kept:]
+            session.info[_RECORDED] = recorded
 
 
 def in_transaction(
     engine: Engine, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run ``work(session, …)`` in a transaction, again from the start when PostgreSQL asks (40001, 40P01)."""
+    """Run ``work(session, …)`` in a transaction of the service, again when PostgreSQL asks (40001, 40P01)."""
+    return _again_when_asked(lambda: transaction(engine), lambda session: work(session, *args, **kwargs))
+
+
+def in_transaction_of(
+    engine: Engine, actor: Actor, work: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run ``work(session, …)`` as :func:`in_transaction` does, on behalf of somebody and held to its record."""
+    return _again_when_asked(lambda: transaction_of(engine, actor), lambda session: work(session, *args, **kwargs))
+
+
+def _again_when_asked(begin: Callable[[], AbstractContextManager[Session]], work: Callable[[Session], T]) -> T:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            with transaction(engine) as session:
-                return work(session, *args, **kwargs)
+            with begin() as session:
+                return work(session)
         except OperationalError as error:
             if sqlstate(error) not in _RETRIED_SQLSTATES or attempt == _ATTEMPTS:
                 raise

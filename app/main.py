@@ -42,7 +42,7 @@ from app.access import queries as access_queries
 from app.access import service as access
 from app.access.rules import CLIENT_ROLES
 from app.clock import Clock
-from app.database import connect, transaction, watch_pool
+from app.database import connect, reading, transaction, watch_pool
 from app.http.documentation import serve_documentation
 from app.http.health import RequestMetrics, route_templates
 from app.http.limits import BodyLimit, Door, SecurityHeaders
@@ -242,7 +242,7 @@ def _standing(engine: Engine) -> WatchedStanding:
 
     def read() -> Reading:
         now = machine.now()
-        with transaction(engine) as session:
+        with reading(engine) as session:
             return Reading(
                 ended=access_queries.ended_early(session, now=now),
                 keys={row.id: _live(row) for row in access_queries.live_keys(session, now=now)},

@@ -54,7 +54,12 @@ class Settings(OwnerSettings, BackupSettings):
     sign_in_failures_per_name: int = Field(
         default=5, ge=1, description="failed sign-ins for one name, after which nothing is compared for a while"
     )
-    sign_in_failures_per_address: int = Field(default=20, ge=1, description="the same for one address")
+    sign_in_failures_per_address: int = Field(
+        default=30, ge=1, description="failed sign-ins from one address, after which it is slowed"
+    )
+    sign_in_slow_s: int = Field(
+        default=30, ge=1, description="seconds from one attempt to the next from an address that is slowed"
+    )
     sign_in_failures_window_s: int = Field(
         default=900, ge=1, description="how long a failed sign-in counts, in seconds of the machine"
     )

@@ -1,15 +1,13 @@
 """Real parts for tests: one PostgreSQL and one broker for each test process, one database for each test."""
 
-import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from databases import Database
+from databases import Database, a_database
 
-from app.database import connect
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgres import EmbeddedPostgres
 from app.migrations import upgrade
@@ -17,7 +15,6 @@ from app.migrations import upgrade
 _TEMPLATE = "wattgate_template"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder with a random name is made in it
 _ROOM_FOR_DATABASES_BYTES = 4 * 2**30
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -47,18 +44,8 @@ def template_database(postgres: EmbeddedPostgres) -> str:
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Database]:
-    name = f"test_{next(_numbers)}"
-    postgres.create_database(name, template=template_database)
-    engine = connect(postgres.application_url(name), pool_size=20)
-    yield Database(
-        name=name,
-        superuser_url=postgres.superuser_url(name),
-        owner_url=postgres.owner_url(name),
-        application_url=postgres.application_url(name),
-        engine=engine,
-    )
-    engine.dispose()
-    postgres.drop_database(name)
+    with a_database(postgres, template_database) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,12 @@ _FAILED_FOR_NAME = text("""
 """)
 _FAILED_FROM_ADDRESS = text("""
     SELECT at FROM sign_in_attempts
-     WHERE address = :address AND at > :since AND outcome = 'refused'
+     WHERE address = :address AND at > :since AND outcome <> 'right'
      ORDER BY at DESC LIMIT :limit
+""")
+_KNOWN_AT_ADDRESS = text("""
+    SELECT EXISTS (SELECT FROM sign_in_attempts
+                    WHERE name = :name AND address = :address AND at > :since AND outcome = 'right')
 """)
 _LIVE_KEYS = text("""
     SELECT k.id, k.digest, k.expires_at, k.networks, s.id AS client_id, s.sign_in_name,
@@ -44,8 +48,16 @@ def failed_for_name(session: Session, *, name: str, since: datetime, limit: int)
 
 
 def failed_from_address(session: Session, *, address: str, since: datetime, limit: int) -> list[datetime]:
-    """Return the newest failures from an address; a success resets nothing, lest one's own helps to guess."""
+    """Return the newest failures from an address; a success resets nothing, lest one's own helps to guess.
+
+    An attempt under way counts as one.
+    """
     return list(session.scalars(_FAILED_FROM_ADDRESS, {"address": address, "since": since, "limit": limit}))
+
+
+def is_known_at(session: Session, *, name: str, address: str, since: datetime) -> bool:
+    """Tell whether somebody has signed in under this name from this address."""
+    return bool(session.scalar(_KNOWN_AT_ADDRESS, {"name": name, "address": address, "since": since}))
 
 
 def current_sign_ins(session: Session, *, staff_member_id: UUID, now: datetime) -> Sequence[SignIn]:

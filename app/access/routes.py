@@ -77,7 +77,8 @@ def create_token(
 ) -> AccessToken:
     """Exchange name and password, sent as a form, for an access token.
 
-    After too many failures for the name or from the address nothing is compared for a while, whoever asks.
+    After too many failures for the name nothing is compared for a while, whoever asks; from an address with too many,
+    names that have not signed in from there are tried slowly.
     """
     knock = _knock(request, name=form.username)
     attempt, right = _try(engine, knock, password=form.password.get_secret_value(), settings=settings, now=now)
@@ -137,10 +138,10 @@ def change_password(
     attempt, right = _try(engine, knock, password=wanted.old_password.get_secret_value(), settings=settings, now=now)
 
     def change(session: Session) -> int | None:
-        act_for(session, actor_behind(request))
         member = service.finish_attempt(session, attempt, right=right)
         if member is None:
             return None
+        act_for(session, actor_behind(request))
         return service.change_password(session, member, password=new, but=person.sign_in_id, now=now)
 
     ended = in_transaction(engine, change)
@@ -241,6 +242,7 @@ def _try(engine: Engine, knock: Knock, *, password: str, settings: Settings, now
         for_a_name=settings.sign_in_failures_per_name,
         from_an_address=settings.sign_in_failures_per_address,
         window=timedelta(seconds=settings.sign_in_failures_window_s),
+        slow=timedelta(seconds=settings.sign_in_slow_s),
     )
     attempt = in_transaction(engine, service.begin_attempt, knock, limits=limits, now=now)
     if attempt.wait_s > 0:

@@ -74,6 +74,22 @@ def locked_until(failed_at: Sequence[datetime], *, limit: int, window: timedelta
     return failed_at[limit - 1] + window if len(failed_at) >= limit else None
 
 
+def slowed_until(failed_at: Sequence[datetime], *, limit: int, window: timedelta, slow: timedelta) -> datetime | None:
+    """Return until when an address waits for its next attempt, or None while it had fewer than ``limit`` failures.
+
+    With 30 failures allowed in 15 minutes and the newest of 30 at 8:04:10, there is one attempt every 30 seconds: the
+    next at 8:04:40, or sooner when the first of the 30 no longer counts.
+
+    Args:
+        failed_at: moments of failures within the window, newest first.
+        limit: how many are allowed at the usual pace.
+        window: how long a failure counts.
+        slow: from one attempt to the next above that.
+    """
+    locked = locked_until(failed_at, limit=limit, window=window)
+    return None if locked is None else min(locked, failed_at[0] + slow)
+
+
 def check_client_roles(roles: Collection[Role]) -> None:
     """Refuse a client that would administer: ``{cashier}`` passes, ``{cashier, administrator}`` does not.
 

@@ -26,6 +26,7 @@ from app.access.rules import (
     check_scopes,
     locked_until,
     network_of,
+    slowed_until,
 )
 from app.audit import service as audit
 from app.audit.rules import Deed
@@ -40,7 +41,13 @@ from app.staff.rules import Kind, check_password, sign_in_name_of
 KEY_PREFIX = "wgk_"
 _KEY_BYTES = 32
 
-_ONE_AFTER_THE_OTHER = text("SELECT pg_advisory_xact_lock(hashtextextended('sign in ' || :name, 0))")
+# The name before the address, always: of two attempts neither waits for the other in a circle.
+_ONE_AFTER_THE_OTHER = text("""
+    SELECT pg_advisory_xact_lock(hashtextextended('sign in ' || :name, 0)),
+           pg_advisory_xact_lock(hashtextextended('sign in from ' || :address, 0))
+""")
+#: So long a name that has signed in from an address is not held up by what others fail from there.
+KNOWN_FOR = timedelta(days=30)
 
 
 class PasswordWrong(Refused):
@@ -59,11 +66,12 @@ class ClientInactive(Conflict):
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptLimits:
-    """So many failures within so long; then nothing is tried any more."""
+    """So many failures within so long; then nothing is tried any more for a name, and from an address only slowly."""
 
     for_a_name: int
     from_an_address: int
     window: timedelta
+    slow: timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +117,10 @@ def begin_attempt(session: Session, knock: Knock, *, limits: AttemptLimits, now:
     The row counts as a failure until :func:`finish_attempt`, so guesses that arrive together cannot pass together,
     and neither database nor lock is held while the password is compared.
     """
-    session.execute(_ONE_AFTER_THE_OTHER, {"name": knock.kept_name})
-    since = now - limits.window
-    name_failed = queries.failed_for_name(session, name=knock.kept_name, since=since, limit=limits.for_a_name)
-    address_failed = queries.failed_from_address(
-        session, address=knock.kept_address, since=since, limit=limits.from_an_address
-    )
+    session.execute(_ONE_AFTER_THE_OTHER, {"name": knock.kept_name, "address": knock.kept_address})
     ends = (
-        locked_until(name_failed, limit=limits.for_a_name, window=limits.window),
-        locked_until(address_failed, limit=limits.from_an_address, window=limits.window),
+        _name_waits_until(session, knock, limits=limits, now=now),
+        _address_waits_until(session, knock, limits=limits, now=now),
     )
     wait_s = max((math.ceil((end - now).total_seconds()) for end in ends if end is not None), default=0)
     if wait_s > 0:
@@ -138,6 +141,25 @@ def begin_attempt(session: Session, knock: Knock, *, limits: AttemptLimits, now:
         staff_member_id=attempt.staff_member_id,
         password_hash=None if person is None else person.password_hash,
     )
+
+
+def _name_waits_until(session: Session, knock: Knock, *, limits: AttemptLimits, now: datetime) -> datetime | None:
+    failed = queries.failed_for_name(
+        session, name=knock.kept_name, since=now - limits.window, limit=limits.for_a_name
+    )
+    return locked_until(failed, limit=limits.for_a_name, window=limits.window)
+
+
+def _address_waits_until(session: Session, knock: Knock, *, limits: AttemptLimits, now: datetime) -> datetime | None:
+    """Slow an address, but nobody who is known there: a whole office comes from one."""
+    address = knock.kept_address
+    failed = queries.failed_from_address(
+        session, address=address, since=now - limits.window, limit=limits.from_an_address
+    )
+    end = slowed_until(failed, limit=limits.from_an_address, window=limits.window, slow=limits.slow)
+    if end is None or queries.is_known_at(session, name=knock.kept_name, address=address, since=now - KNOWN_FOR):
+        return None
+    return end
 
 
 def finish_attempt(session: Session, attempt: Attempt, *, right: bool) -> StaffMember | None:

@@ -20,10 +20,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from app.database import Actor, Step, act_for, add_last, in_transaction, sqlstate, together
+from app.database import Actor, Step, add_last, in_transaction_of, reading, sqlstate, together
 from app.http.policies import Person
 from app.http.refusals import FirstRequestStillRunning, IdempotencyKeyReused, IdempotencyKeyUnusable
-from app.http.transaction import actor_behind, refuse_unrecorded
+from app.http.transaction import actor_behind
 from app.settings import Settings
 
 REPLAYED_HEADER = "Idempotent-Replayed"
@@ -75,9 +75,10 @@ class KeyedRequest:
 
     def _answer(self, effect: Effect, ahead: Sequence[Step[Any]]) -> Response:
         try:
-            return in_transaction(self.engine, answer_first, request=self, effect=effect, ahead=ahead)
+            return in_transaction_of(self.engine, self.actor, answer_first, request=self, effect=effect, ahead=ahead)
         except _AnsweredBefore:
-            return in_transaction(self.engine, _replay, request=self)
+            with reading(self.engine, self.actor) as session:
+                return _replay(session, request=self)
 
 
 class _AnsweredBefore(Exception):
@@ -123,12 +124,10 @@ def answer_first(
     session: Session, *, request: KeyedRequest, effect: Effect, ahead: Sequence[Step[Any]] = ()
 ) -> Response:
     """Take the key, do the effect, keep the answer."""
-    act_for(session, request.actor)
     answers = _take_key(session, request=request, ahead=ahead)
     status, answer = effect(session, *answers)
     body = answer.model_dump_json(by_alias=True).encode()
     kept = {"scope": request.scope, "key": request.key, "status": status, "body": body}
-    refuse_unrecorded(session, what=request.route)
     add_last(session, Step(statement=_KEEP, values=kept, read=bool))
     return Response(body, status_code=status, media_type="application/json")
 

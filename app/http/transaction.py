@@ -9,15 +9,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
-from app.database import Actor, act_for, is_recorded, transaction
+from app.database import Actor, reading, transaction_of
 from app.settings import Settings
 
 _machine = Clock()
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class UnrecordedWrite(RuntimeError):
-    """A request was about to change something that the audit record would not tell of; nothing was changed."""
 
 
 def actor_behind(request: Request) -> Actor:
@@ -32,21 +28,10 @@ def actor_behind(request: Request) -> Actor:
 
 
 def open_transaction(request: Request) -> Iterator[Session]:
-    with transaction(request.app.state.engine) as session:
-        act_for(session, actor_behind(request))
+    reads = request.method in _SAFE_METHODS or getattr(request.state, "changes_nothing", False)
+    begin = reading if reads else transaction_of
+    with begin(request.app.state.engine, actor_behind(request)) as session:
         yield session
-        if request.method not in _SAFE_METHODS and not getattr(request.state, "changes_nothing", False):
-            refuse_unrecorded(session, what=f"{request.method} {request.url.path}")
-
-
-def refuse_unrecorded(session: Session, *, what: str) -> None:
-    """Hold a write to its record, before the commit.
-
-    Raises:
-        UnrecordedWrite: the work has recorded nothing.
-    """
-    if not is_recorded(session):
-        raise UnrecordedWrite(f"{what} changed something and recorded nothing; see app.audit.service.record")
 
 
 class _ChangesNothing:

@@ -12,7 +12,8 @@ from rich.text import Text
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.database import Actor, act_for, connect, in_transaction
+from app.audit.console import typist
+from app.database import act_for, connect, in_transaction_of
 from app.errors import DomainError, Refused
 from app.imports import service
 from app.imports.columns import LAYOUTS
@@ -123,7 +124,8 @@ def _with_progress(order: Order, upload: Upload, *, engine: Engine, settings: Se
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(order.kind.value, total=len(upload.reading.records))
-        return in_transaction(engine, _take_over, order, upload, settings=settings, bar=(progress, task))
+        bar = (progress, task)
+        return in_transaction_of(engine, typist(), _take_over, order, upload, settings=settings, bar=bar)
 
 
 def _take_over(
@@ -132,7 +134,7 @@ def _take_over(
     progress, task = bar
     progress.reset(task)
     by = _importer(session, order.sign_in_name)
-    act_for(session, Actor(staff_member_id=by.id, name=by.sign_in_name))
+    act_for(session, typist(staff_member_id=by.id, sign_in_name=by.sign_in_name))
     # Before the work: a service without its key could let no terminal in.
     signer = signer_of(settings) if order.kind is Kind.TERMINALS else None
     done = service.take_over(

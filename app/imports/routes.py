@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.database import act_for, in_transaction
+from app.database import in_transaction_of
 from app.errors import Refused
 from app.http.idempotency import Keyed
 from app.http.paging import Page, Paging, page_of
@@ -90,7 +90,6 @@ class Sent:
 
     def take_over(self, session: Session, kind: Kind, *, dry_run: bool = False) -> Imported:
         state = self.request.app.state
-        act_for(session, actor_behind(self.request))
         settings: Settings = state.settings
         person = self.request.state.person
         upload = understood(kind, self.content, file_name=self.file_name, zone=self.zone)
@@ -105,7 +104,7 @@ class Sent:
     async def do(self, work: Callable[[Session], T]) -> T:
         """Run the work in a thread and a transaction of its own."""
         engine: Engine = self.request.app.state.engine
-        return await asyncio.to_thread(in_transaction, engine, work)
+        return await asyncio.to_thread(in_transaction_of, engine, actor_behind(self.request), work)
 
 
 async def _sent(

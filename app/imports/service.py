@@ -15,7 +15,7 @@ from app.audit.rules import Deed
 from app.customers import service as customers
 from app.customers.rules import ControlMode, ImportantUser, NoticePeriods, Threshold, Thresholds
 from app.customers.service import NewContact, NewContract, NewCustomer, NewPrice, NewSupplyPoint
-from app.database import attempt, new_id, rehearsal
+from app.database import attempt, new_id, note_undone, rehearsal
 from app.errors import Conflict, DomainError, Forbidden, Refused
 from app.imports import queries
 from app.imports.checks import clashes, refused
@@ -151,6 +151,8 @@ def take_over(
             raise LinesAtFault(faults)
         results = _do_all(work, known, progress=progress)
         _record(work, upload)
+    if dry_run:
+        note_undone(session)
     return Imported(
         id=imported_id,
         kind=upload.kind,

@@ -14,6 +14,7 @@ _GROUNDS = text("""
            contract.warning_wh, contract.warning_hours, contract.trip_wh - contract.overdraft_wh AS trip_wh,
            allowance.paid_until_wh, terminal.id AS terminal_id, coalesce(live.recent_load_w, 0) AS recent_load_w,
            EXISTS (SELECT FROM purchases WHERE supply_point_id = contract.supply_point_id) AS purchased,
+           EXISTS (SELECT FROM allowance_grants WHERE supply_point_id = contract.supply_point_id) AS granted,
            opening.opened_at
       FROM supply_contracts AS contract
       JOIN allowances AS allowance ON allowance.supply_point_id = contract.supply_point_id
@@ -45,6 +46,7 @@ def grounds(session: Session, contract_nos: Collection[str]) -> dict[str, Ground
             ),
             trip_wh=row.trip_wh,
             purchased=row.purchased,
+            granted=row.granted,
             opened_at=row.opened_at,
         )
         for row in rows

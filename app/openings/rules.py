@@ -45,6 +45,8 @@ class Ground:
     alarm_wh: int
     trip_wh: int
     purchased: bool
+    #: Energy was given by whatever deed, emergency credit among them: control has begun.
+    granted: bool
     opened_at: datetime | None
     closing_since: datetime | None = None
 
@@ -105,6 +107,18 @@ class PurchasedBefore(Conflict):
         )
 
 
+class GrantedBefore(Conflict):
+    title = "Energy was given already"
+
+    def __init__(self, *, contract_no: str) -> None:
+        super().__init__(
+            f"The supply point of contract {contract_no} was given energy already, as emergency credit is, so its "
+            "balance is in the books.",
+            remedy="Leave it out; what is missing is put right at the counter. Next time open the balance first.",
+            contract_no=contract_no,
+        )
+
+
 class NoTerminalToOpen(Refused):
     title = "There is no terminal to take the energy"
 
@@ -124,7 +138,7 @@ def granted_wh(opening: Opening, ground: Ground) -> int:
     purchase would pay for them again.
 
     Raises:
-        ContractClosed, ContractClosing, OpenedBefore, PurchasedBefore: it comes too late.
+        ContractClosed, ContractClosing, OpenedBefore, PurchasedBefore, GrantedBefore: it comes too late.
         NothingToOpen, PaidForNoEnergy, ReadingBelowPaid: its figures cannot be.
         NoTerminalToOpen: there is energy, and nothing to count it.
     """
@@ -137,6 +151,8 @@ def granted_wh(opening: Opening, ground: Ground) -> int:
         raise OpenedBefore(contract_no=contract_no, opened_at=ground.opened_at)
     if ground.purchased:
         raise PurchasedBefore(contract_no=contract_no)
+    if ground.granted:
+        raise GrantedBefore(contract_no=contract_no)
     if opening.energy_paid_fen and not opening.remaining_wh:
         raise PaidForNoEnergy(contract_no=contract_no, energy_paid_fen=opening.energy_paid_fen)
     if opening.reading_wh < ground.paid_until_wh:

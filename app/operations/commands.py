@@ -9,9 +9,11 @@ from typing import Annotated
 
 import structlog
 import typer
+from rich.console import Console
 
 from app.clock import Clock
 from app.operations.programs import NotPossible
+from app.operations.startup import database_missing
 from app.settings import BackupSettings, Settings
 
 Logs = Annotated[Path | None, typer.Option(help="archive of logs; `logs` beside the backups by default")]
@@ -78,6 +80,36 @@ def restore(
         "archive_mode, synchronous_standby_names, restore_command and recovery_target_time, start it again, and\n"
         "take a backup."
     )
+
+
+def verify(settings: Settings, *, console: Console) -> None:
+    """Run `wattgate verify` once."""
+    from app.operations.watching import patient_engine
+    from app.verification import INVARIANTS, prove
+
+    missing = database_missing(settings)
+    if missing is not None:
+        typer.echo(f"Nothing was checked: {missing}.", err=True)
+        raise typer.Exit(2)
+    engine = patient_engine(settings.database_url.get_secret_value())
+    broken = unchecked = 0
+    for invariant in INVARIANTS:
+        proof = prove(engine, invariant)
+        broken += len(proof.broken)
+        unchecked += proof.unchecked is not None
+        verdict = "[red]broken[/red]" if proof.broken else "[green]holds [/green]"
+        if proof.unchecked is not None:
+            verdict = "[red]could not be checked[/red]"
+        console.print(f"{verdict} {invariant.name}: {invariant.says}")
+        for line in [*proof.broken, *([proof.unchecked] if proof.unchecked else [])]:
+            console.print(f"         {line}", markup=False)
+    engine.dispose()
+    if broken:
+        typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
+    if unchecked:
+        typer.echo(f"{unchecked} invariants could not be checked; the others were.", err=True)
+    if broken or unchecked:
+        raise typer.Exit(1 if broken else 2)
 
 
 def watch(settings: Settings, *, every_s: int) -> None:

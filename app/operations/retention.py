@@ -4,12 +4,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from app.database import in_transaction
+from app.audit import service as audit
+from app.audit.console import typist
+from app.audit.rules import Deed
+from app.clock import Clock
+from app.database import in_transaction_of, reading
 from app.operations.programs import NotPossible
 
 Tell = Callable[[str], None]
@@ -72,7 +77,8 @@ def first_kept(keep_months: int, *, now: datetime) -> datetime:
 
 def look(engine: Engine, *, keep_months: int, now: datetime) -> Old:
     """Return what lies before the limit, without changing anything."""
-    return in_transaction(engine, _look, before=first_kept(keep_months, now=now))
+    with reading(engine) as session:
+        return _look(session, before=first_kept(keep_months, now=now))
 
 
 def let_go(engine: Engine, old: Old, *, tell: Tell) -> None:
@@ -80,6 +86,8 @@ def let_go(engine: Engine, old: Old, *, tell: Tell) -> None:
 
     A dropped report that a terminal sends again is not taken for a new one: its spool's numbers stay, and it is noted
     from before when reports went.
+
+    Each step stands in the record of the service itself under the account that has typed the command.
 
     Raises:
         NotPossible: a month is not settled; nothing was dropped.
@@ -92,12 +100,13 @@ def let_go(engine: Engine, old: Old, *, tell: Tell) -> None:
             f"{table} is not settled: it tells of supply by {shown} that the energy book does not have yet",
             remedy="let the worker post the day's energy, or find out why those terminals' counters are behind",
         )
+    by = typist()
     # First, so that nothing which is dropped can be taken for new in between.
-    in_transaction(engine, _note, before=old.before)
+    in_transaction_of(engine, by, _note, old)
     for month in old.months:
-        in_transaction(engine, _drop, month.table)
+        in_transaction_of(engine, by, _drop, month, before=old.before)
         tell(f"dropped {month.table}: {month.rows} reports, {month.size_bytes / 1e6:,.1f} MB")
-    reports, unreadable = in_transaction(engine, _delete_strays, before=old.before)
+    reports, unreadable = in_transaction_of(engine, by, _delete_strays, before=old.before)
     tell(f"deleted {reports} reports outside their month and {unreadable} unreadable messages")
 
 
@@ -137,15 +146,28 @@ def _count(session: Session, what: str, *, before: datetime) -> int:
     return int(counted or 0)
 
 
-def _note(session: Session, *, before: datetime) -> None:
-    session.execute(text("INSERT INTO reports_let_go VALUES (:before) ON CONFLICT DO NOTHING"), {"before": before})
+def _note(session: Session, old: Old) -> None:
+    noted = "INSERT INTO reports_let_go VALUES (:before) ON CONFLICT DO NOTHING"
+    session.execute(text(noted), {"before": old.before})
+    after = {"before": old.before, "months": [month.table for month in old.months]}
+    _record(session, "reports.retention_begun", "terminal_reports", after)
 
 
-def _drop(session: Session, table: str) -> None:
-    session.execute(text(f"DROP TABLE {table}"))
+def _drop(session: Session, month: OldMonth, *, before: datetime) -> None:
+    # Counted again: what came since the look goes as well. No lock, or reports of other months would wait for it.
+    rows = int(session.scalar(text(f"SELECT count(*) FROM {month.table}")) or 0)  # noqa: S608 - a name of our own
+    session.execute(text(f"DROP TABLE {month.table}"))
+    _record(session, "reports.month_dropped", month.table, {"before": before, "reports": rows})
 
 
 def _delete_strays(session: Session, *, before: datetime) -> tuple[int, int]:
-    reports = session.scalar(_DELETE_LATE, {"before": before})
-    unreadable = session.scalar(_DELETE_UNREADABLE, {"before": before})
-    return int(reports or 0), int(unreadable or 0)
+    reports = int(session.scalar(_DELETE_LATE, {"before": before}) or 0)
+    unreadable = int(session.scalar(_DELETE_UNREADABLE, {"before": before}) or 0)
+    after = {"before": before, "reports": reports, "unreadable_messages": unreadable}
+    _record(session, "reports.strays_deleted", "terminal_reports", after)
+    return reports, unreadable
+
+
+def _record(session: Session, action: str, subject: str, after: dict[str, Any]) -> None:
+    deed = Deed(action=action, subject_kind="reports", subject=subject, after=after)
+    audit.record(session, deed, at=Clock().now())

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from app.database import in_transaction
+from app.database import reading
 from app.http.idempotency import REPLAYED_HEADER, KeyedRequest
 from app.papers.paper import Format, Media, Paper
 from app.papers.press import PAGE_HEADERS, needed_for_pdf, to_html, to_pdf
@@ -64,7 +64,7 @@ async def print_answer(
         await _at_the_press(needed_for_pdf)
     noted = await request.once(note)
     made = PrintMade.model_validate_json(bytes(noted.body))
-    paper = await asyncio.to_thread(in_transaction, request.engine, lay_out, made)
+    paper = await asyncio.to_thread(_laid_out, request, lay_out, made)
     if wanted.media is Media.PDF:
         pdf = await _at_the_press(to_pdf, paper, wanted.format)
         answer = Response(pdf, status_code=noted.status_code, media_type="application/pdf")
@@ -73,6 +73,11 @@ async def print_answer(
     if REPLAYED_HEADER in noted.headers:
         answer.headers[REPLAYED_HEADER] = noted.headers[REPLAYED_HEADER]
     return answer
+
+
+def _laid_out(request: KeyedRequest, lay_out: Callable[[Session, PrintMade], Paper], made: PrintMade) -> Paper:
+    with reading(request.engine, request.actor) as session:
+        return lay_out(session, made)
 
 
 async def _at_the_press(work: Callable[..., Any], *what: Any) -> Any:

@@ -108,13 +108,16 @@ COUNTER = (
                    SELECT cash_fen FROM shift_counts WHERE shift_id = shift.id ORDER BY id DESC LIMIT 1) AS last ON true
              WHERE shift.state = 'closed'
                AND (CASE WHEN shift.seal <> sha256(convert_to(shift.sealed, 'UTF8')) THEN true
-                         ELSE shift.sealed::jsonb <> shift.totals END
-                    OR shift.totals->'flows' <> flows.flows
-                    OR (shift.totals->'receipts'->>'number')::bigint <> written.number
-                    OR (shift.totals->'receipts'->>'first_number')::bigint IS DISTINCT FROM written.first_number
-                    OR (shift.totals->'receipts'->>'last_number')::bigint IS DISTINCT FROM written.last_number
-                    OR (shift.totals->>'float_fen')::bigint <> shift.float_fen
-                    OR (shift.totals->'compared'->0->>'counted_fen')::bigint IS DISTINCT FROM last.cash_fen
+                         ELSE jsonb_or_null(shift.sealed) IS DISTINCT FROM shift.totals END
+                    OR shift.totals->'flows' IS DISTINCT FROM flows.flows
+                    OR shift.totals->'receipts'->'number' IS DISTINCT FROM to_jsonb(written.number)
+                    OR coalesce(shift.totals->'receipts'->'first_number', 'null')
+                       IS DISTINCT FROM coalesce(to_jsonb(written.first_number), 'null')
+                    OR coalesce(shift.totals->'receipts'->'last_number', 'null')
+                       IS DISTINCT FROM coalesce(to_jsonb(written.last_number), 'null')
+                    OR shift.totals->'float_fen' IS DISTINCT FROM to_jsonb(shift.float_fen)
+                    OR coalesce(shift.totals->'compared'->0->'counted_fen', 'null')
+                       IS DISTINCT FROM coalesce(to_jsonb(last.cash_fen), 'null')
                     OR shift.totals->>'reason' IS DISTINCT FROM shift.reason
                     OR NOT EXISTS (SELECT FROM audit_events AS event
                                     WHERE event.subject_kind = 'till' AND event.action = 'shift.closed'

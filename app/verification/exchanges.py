@@ -32,8 +32,10 @@ EXCHANGES = (
               JOIN terminals AS old ON old.id = exchange.old_terminal_id
               LEFT JOIN commands AS command ON command.id = exchange.command_id
              WHERE old.retired_at IS NULL OR (command.id IS NULL) <> (exchange.order_no = 0)
-                OR command.terminal_id <> exchange.new_terminal_id OR (command.args->>'order_no')::bigint <> exchange.order_no
-                OR (command.args->>'paid_until_wh')::bigint <> exchange.paid_until_after_wh
+                OR command.terminal_id <> exchange.new_terminal_id
+                OR (command.id IS NOT NULL
+                    AND (command.args->'order_no' IS DISTINCT FROM to_jsonb(exchange.order_no)
+                         OR command.args->'paid_until_wh' IS DISTINCT FROM to_jsonb(exchange.paid_until_after_wh)))
         """,
     ),
     Invariant(

@@ -35,6 +35,13 @@ OPENINGS = (
               FROM opening_balances AS opening JOIN purchases AS purchase USING (supply_point_id)
              WHERE purchase.order_no <= opening.order_no OR purchase.booked_at < opening.opened_at
             UNION ALL
+            SELECT opening.supply_point_id, given.reason, NULL
+              FROM opening_balances AS opening JOIN allowance_grants AS given USING (supply_point_id)
+             WHERE given.transaction_id IS DISTINCT FROM opening.energy_transaction_id
+               -- An opening without energy has no order; ids rise under the lock of the supply account.
+               AND (given.order_no <= opening.order_no OR (opening.order_no IS NULL AND given.transaction_id
+                    < coalesce(opening.energy_transaction_id, opening.money_transaction_id)))
+            UNION ALL
             SELECT NULL, NULL, transaction.business_key FROM ledger_transactions AS transaction
              WHERE transaction.kind = 'opening' AND NOT EXISTS (
                    SELECT FROM opening_balances AS opening
@@ -48,9 +55,10 @@ OPENINGS = (
             SELECT opening.supply_point_id, command.id AS command_id, command.args
               FROM opening_balances AS opening LEFT JOIN commands AS command ON command.id = opening.command_id
              WHERE opening.remaining_wh > 0
-               AND (command.id IS NULL OR (command.args->>'order_no')::bigint IS DISTINCT FROM opening.order_no
-                    OR (command.args->>'value_wh')::bigint <> opening.remaining_wh
-                    OR (command.args->>'paid_until_wh')::bigint <> opening.reading_wh + opening.remaining_wh)
+               AND (command.args->'order_no' IS DISTINCT FROM to_jsonb(opening.order_no)
+                    OR command.args->'value_wh' IS DISTINCT FROM to_jsonb(opening.remaining_wh)
+                    OR command.args->'paid_until_wh'
+                       IS DISTINCT FROM to_jsonb(opening.reading_wh + opening.remaining_wh))
         """,
     ),
 )

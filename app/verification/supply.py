@@ -22,9 +22,10 @@ SUPPLY = (
             SELECT purchase.purchase_no, command.id AS command_id, command.args
               FROM purchases AS purchase LEFT JOIN commands AS command ON command.id = purchase.command_id
              WHERE purchase.energy_wh > purchase.emergency_repaid_wh
-               AND (command.id IS NULL OR (command.args->>'order_no')::bigint <> purchase.order_no
-                    OR (command.args->>'value_wh')::bigint <> purchase.energy_wh - purchase.emergency_repaid_wh
-                    OR (command.args->>'paid_until_wh')::bigint <> purchase.paid_until_wh)
+               AND (command.args->'order_no' IS DISTINCT FROM to_jsonb(purchase.order_no)
+                    OR command.args->'value_wh'
+                       IS DISTINCT FROM to_jsonb(purchase.energy_wh - purchase.emergency_repaid_wh)
+                    OR command.args->'paid_until_wh' IS DISTINCT FROM to_jsonb(purchase.paid_until_wh))
         """,
     ),
     Invariant(
@@ -36,9 +37,9 @@ SUPPLY = (
               FROM terminal_live AS live
               JOIN terminals AS terminal ON terminal.id = live.terminal_id AND terminal.retired_at IS NULL
               JOIN allowances AS allowance ON allowance.supply_point_id = terminal.supply_point_id
-             WHERE (live.state->>'order_no')::bigint > terminal.last_order_no
-                OR ((live.state->>'order_no')::bigint = terminal.last_order_no AND terminal.last_order_no > 0
-                    AND (live.state->>'paid_until_wh')::bigint <> allowance.paid_until_wh)
+             WHERE live.state->'order_no' > to_jsonb(terminal.last_order_no)
+                OR (live.state->'order_no' = to_jsonb(terminal.last_order_no) AND terminal.last_order_no > 0
+                    AND live.state->'paid_until_wh' <> to_jsonb(allowance.paid_until_wh))
         """,
     ),
     Invariant(

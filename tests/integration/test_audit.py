@@ -1,7 +1,11 @@
 """The record: who did what, in chains that show when they are changed; and no write goes unrecorded."""
 
 import json
+import os
+import pwd
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,19 +16,36 @@ from factories import SIGNED_AT, a_contract, a_person, a_purchase, a_terminal, a
 from fastapi import APIRouter
 from running import running, settings_for
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from typer.testing import CliRunner
 
 from app.audit import heads as exported
 from app.audit import queries, service
 from app.audit.rules import FIRST_HASH, SERVICE_STREAM, Deed, next_hash
-from app.database import Actor, act_for, transaction
+from app.cli import command_line
+from app.database import (
+    Actor,
+    UnrecordedWrite,
+    act_for,
+    attempt,
+    connect,
+    in_transaction_of,
+    reading,
+    rehearsal,
+    transaction,
+)
 from app.http.policies import anyone
-from app.http.transaction import Db
+from app.http.transaction import Db, changes_nothing
 from app.main import create_app
 from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
 NOW = SIGNED_AT + timedelta(days=1)
 RECORD = [one for one in INVARIANTS if one.name.startswith("I12")]
+
+A_DEED = Deed(action="test.done", subject_kind="test", subject="x")
+SOMEBODY = Actor(name="somebody")
 
 unrecorded = APIRouter(dependencies=[anyone(writes=True)])
 
@@ -33,6 +54,17 @@ unrecorded = APIRouter(dependencies=[anyone(writes=True)])
 def write_without_a_record(session: Db) -> str:
     session.execute(text("INSERT INTO offices VALUES (gen_random_uuid(), 'X', 'a', 'b')"))
     return "this answer must not go out"
+
+
+@unrecorded.get("/test/unrecorded")
+def write_while_reading(session: Db) -> str:
+    return write_without_a_record(session)
+
+
+@unrecorded.post("/test/asks-only", dependencies=[changes_nothing()])
+def write_although_it_only_asks(session: Db) -> str:
+    service.record(session, A_DEED, at=NOW)
+    return write_without_a_record(session)
 
 
 @pytest.fixture
@@ -93,14 +125,85 @@ def test_only_auditors_and_administrators_read_the_record(desk: Desk) -> None:
     assert may == {Role.AUDITOR, Role.ADMINISTRATOR}
 
 
-def test_a_write_that_records_nothing_is_undone(database: Database) -> None:
+def offices(database: Database) -> int:
+    with reading(database.engine) as session:
+        return session.scalar(text("SELECT count(*) FROM offices")) or 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/test/unrecorded"), ("GET", "/test/unrecorded"), ("POST", "/test/asks-only")]
+)
+def test_a_write_that_records_nothing_is_undone(database: Database, method: str, path: str) -> None:
     app = create_app(settings_for(database.application_url), engine=database.engine)
     app.include_router(unrecorded)
     with running(app) as client:
-        answer = client.post("/test/unrecorded")
+        answer = client.request(method, path)
     assert answer.status_code == 500
-    with transaction(database.engine) as session:
-        assert session.scalar(text("SELECT count(*) FROM offices")) == 0
+    assert offices(database) == 0
+
+
+def test_what_somebody_does_outside_a_request_is_held_to_its_record_too(database: Database) -> None:
+    with pytest.raises(UnrecordedWrite, match="somebody"):
+        in_transaction_of(database.engine, SOMEBODY, write_without_a_record)
+    assert offices(database) == 0
+
+    def write_and_record(session: Session) -> None:
+        write_without_a_record(session)
+        service.record(session, A_DEED, at=NOW)
+
+    in_transaction_of(database.engine, SOMEBODY, write_and_record)
+    assert offices(database) == 1
+
+
+def test_a_deed_that_was_undone_records_nothing(database: Database) -> None:
+    def record_in_vain(session: Session) -> None:
+        with suppress(ZeroDivisionError), attempt(session):
+            service.record(session, A_DEED, at=NOW)
+            raise ZeroDivisionError
+        with rehearsal(session):
+            service.record(session, A_DEED, at=NOW)
+        write_without_a_record(session)
+
+    with pytest.raises(UnrecordedWrite):
+        in_transaction_of(database.engine, SOMEBODY, record_in_vain)
+
+    def record_before(session: Session) -> None:
+        service.record(session, A_DEED, at=NOW)
+        with rehearsal(session):
+            write_without_a_record(session)
+
+    in_transaction_of(database.engine, SOMEBODY, record_before)
+    with reading(database.engine) as session:
+        assert session.scalar(text("SELECT count(*) FROM audit_events")) == 1
+
+
+def test_reading_leaves_its_connection_able_to_write(database: Database) -> None:
+    engine = connect(database.application_url, pool_size=1)
+    with pytest.raises(DBAPIError, match="read-only"), reading(engine) as session:
+        write_without_a_record(session)
+    with transaction(engine) as session:
+        write_without_a_record(session)
+    engine.dispose()
+    assert offices(database) == 1
+
+
+def test_a_command_is_on_record_under_the_account_that_typed_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATTGATE_DATABASE_URL", database.application_url)
+    monkeypatch.setenv("WATTGATE_TOKEN_SECRET", "x" * 32)
+    monkeypatch.setenv("WATTGATE_SIGNING_KEY_FILE", "/nowhere")
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    done = CliRunner().invoke(command_line, ["begin", "--password", "long enough"])
+    assert done.exit_code == 0, done.output
+    with reading(database.engine) as session:
+        told = [
+            json.loads(found.event.payload)
+            for found in queries.search(session, queries.Wanted(), limit=9, before=None)
+        ]
+    account = f"os:{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
+    assert [one["action"] for one in told] == ["person.hired", "office.opened"]
+    assert {(one["actor"], one["address"], one["actor_id"]) for one in told} == {(account, account, None)}
 
 
 def test_each_office_has_a_chain_that_follows_from_its_payloads(database: Database) -> None:

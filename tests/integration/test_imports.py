@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from databases import Database
 from desk import API, Desk, a_desk, refusal
-from factories import a_person, an_office
+from factories import a_live_terminal, a_person, an_office
 from files import (
     a_contract_line,
     a_customer_line,
@@ -156,6 +157,24 @@ def test_openings_come_once_and_before_the_first_purchase(desk: Desk) -> None:
     again = a_file(Kind.OPENING_BALANCES, *(an_opening_line(number, debt_fen="1") for number in (1, 2, 3, 4)))
     assert faults_of(send(desk, "opening-balances", again)) == [(2, "refused"), (3, "refused"), (5, "unknown")]
     assert counts(desk) == before
+
+
+def test_no_opening_comes_after_emergency_credit(desk: Desk) -> None:
+    prepared(desk)
+    with transaction(desk.database.engine) as session:
+        point = session.execute(
+            text("UPDATE supply_contracts SET emergency_limit_wh = 5000000 RETURNING supply_point_id")
+        ).scalar_one()
+        a_live_terminal(session, terminal_id="SH-PD-00001", now=Clock().now(), supplied_wh=1_000_000)
+    body = {"energy_wh": 1_000_000, "asked_by": "Ms Wang", "reason": "a night shift"}
+    lent = desk.post(f"/supply-points/{point}/emergency-credits", body, role=Role.OPERATOR)
+    assert lent.status_code == 201, lent.text
+    before = counts(desk)
+    refused = send(desk, "opening-balances", a_file(Kind.OPENING_BALANCES, an_opening_line()))
+    assert faults_of(refused) == [(2, "refused")]
+    assert "emergency credit" in refused.json()["faults"][0]["wrong"]["en"]
+    assert counts(desk) == before
+    assert broken(desk) == {}
 
 
 def test_an_opening_on_its_own_keeps_the_same_rules(desk: Desk) -> None:
@@ -373,6 +392,9 @@ def test_the_commands_import_whole_files(desk: Desk, tmp_path: Path) -> None:
     code, said = wattgate(desk, "import", "customers", str(template), *as_admin)
     assert (code, desk.count("customers")) == (0, 1), said
     assert "rows/s" in said
+    (event,) = desk.get("/audit", action="file.imported").json()["items"]
+    assert event["actor"] == "administrator.one"
+    assert re.fullmatch(r"os:\S+@\S+", event["address"])
     code, said = typed(desk, "import", "customers", str(template), *as_admin)
     assert code == 2
     assert "administrator.one" in said

@@ -1,5 +1,6 @@
 """What those who run the service rely on: ids in logs, figures, retention of reports, invariants watched."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -18,14 +20,16 @@ from fastapi import APIRouter, Request
 from prometheus_client import REGISTRY
 from running import running, settings_for
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import LogCapture
 
+from app.audit import queries
 from app.clock import Clock
 from app.commands import service as commands
 from app.commands.rules import AckStep
 from app.commands.service import Answer
 from app.commands.sweep import CommandFigures
-from app.database import new_id, transaction
+from app.database import new_id, reading, transaction
 from app.http.policies import anyone
 from app.load_control.service import Pace
 from app.main import create_app
@@ -190,6 +194,15 @@ def count(engine: Engine, table: str) -> int:
         return int(connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0)  # noqa: S608
 
 
+def deeds(engine: Engine) -> list[tuple[str, str, Any]]:
+    """Return what stands in the service's own chain about reports, with who has typed the command."""
+    with reading(engine) as session:
+        found = queries.search(session, queries.Wanted(office="-", subject_kind="reports"), limit=9, before=None)
+    told = [json.loads(one.event.payload) for one in reversed(found)]
+    assert all(re.fullmatch(r"os:\S+@\S+", one["actor"]) for one in told)
+    return [(one["action"], one["subject"], one["after"]) for one in told]
+
+
 def test_old_months_go_and_a_report_sent_again_is_no_new_evidence(old_reports: Database) -> None:
     engine = old_reports.engine
     owner = retention.owner_engine(old_reports.owner_url)
@@ -205,6 +218,12 @@ def test_old_months_go_and_a_report_sent_again_is_no_new_evidence(old_reports: D
     assert count(engine, "terminal_reports") == 1
     assert count(engine, "quarantined_messages") == 1
     assert (count(engine, "purchases"), count(engine, "ledger_entries")) == (purchases, books)
+    before = old.before.isoformat()
+    assert deeds(engine) == [
+        ("reports.retention_begun", "terminal_reports", {"before": before, "months": ["terminal_reports_2026_01"]}),
+        ("reports.month_dropped", "terminal_reports_2026_01", {"before": before, "reports": 2}),
+        ("reports.strays_deleted", "terminal_reports", {"before": before, "reports": 1, "unreadable_messages": 1}),
+    ]
 
     with transaction(engine) as session:
         before = session.get_one(TerminalLive, TERMINAL).supplied_at
@@ -228,6 +247,7 @@ def test_a_month_that_the_energy_book_is_behind_stays(old_reports: Database) -> 
         retention.let_go(owner, old, tell=lambda _: None)
     owner.dispose()
     assert count(old_reports.engine, "terminal_reports") == 4
+    assert deeds(old_reports.engine) == []
 
 
 def test_a_dry_run_needs_the_owners_url_only_and_changes_nothing(old_reports: Database) -> None:
@@ -271,6 +291,35 @@ def test_a_watched_invariant_speaks_when_it_breaks_and_when_it_holds_again(
     assert figure("wattgate_verification_ended_timestamp_seconds") > 0
 
 
+def test_a_watched_invariant_that_cannot_be_checked_stops_no_other(database: Database, log: LogCapture) -> None:
+    names = ("unasked", "asked after")
+    broken = Invariant(name=names[0], says="", query="SELECT 1 AS row")
+    erring = Invariant(name=names[0], says="", query="SELECT 'x'::jsonb")
+    holding = Invariant(name=names[1], says="", query="SELECT 1 WHERE false")
+    watch = Watch(engine=patient_engine(database.application_url), invariants=[broken, holding])
+    assert watch.run_once() == 1
+    ended = figure("wattgate_verification_ended_timestamp_seconds")
+    watch.invariants = [erring, holding]
+    assert [watch.run_once(), watch.run_once()] == [1, 1]
+    assert [figure("wattgate_invariant_unchecked", invariant=name) for name in names] == [1, 0]
+    assert [figure("wattgate_invariant_broken_rows", invariant=name) for name in names] == [1, 0]
+    assert figure("wattgate_verification_ended_timestamp_seconds") == ended
+    watch.invariants = [holding, Invariant(name=names[0], says="", query="SELECT 1 WHERE false")]
+    assert watch.run_once() == 0
+    assert figure("wattgate_invariant_unchecked", invariant=names[0]) == 0
+    assert figure("wattgate_verification_ended_timestamp_seconds") > ended
+    assert [one["event"] for one in log.entries] == [
+        "an invariant is broken", "an invariant could not be checked", "an invariant holds again",
+    ]  # fmt: skip
+
+
+def test_watching_waits_for_a_database_that_is_away(log: LogCapture) -> None:
+    watch = Watch(engine=patient_engine("postgresql+psycopg://x@127.0.0.1:9/x"))
+    with pytest.raises(SQLAlchemyError):
+        watch.run_once()
+    assert [one["event"] for one in log.entries] == ["an invariant could not be asked"]
+
+
 def test_watching_can_change_nothing(database: Database, log: LogCapture) -> None:
     writes = Invariant(name="writes", says="", query="SELECT nextval('purchase_numbers') AS taken")
     watch = Watch(engine=patient_engine(database.application_url), invariants=[writes])
@@ -278,5 +327,5 @@ def test_watching_can_change_nothing(database: Database, log: LogCapture) -> Non
     stopper.start()
     watch.keep_watching(every_s=60)
     stopper.join()
-    assert [one["event"] for one in log.entries] == ["an invariant could not be asked"]
+    assert [one["event"] for one in log.entries] == ["an invariant could not be checked"]
     assert "read-only" in log.entries[0]["error"]

@@ -3,21 +3,38 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from databases import Database
-from factories import a_cheque, a_closed_shift, a_contract, a_person, a_purchase, a_terminal, an_exchange
-from sqlalchemy import create_engine, text
+from databases import Database, a_database
+from factories import (
+    a_cheque,
+    a_closed_shift,
+    a_contract,
+    a_live_terminal,
+    a_person,
+    a_purchase,
+    a_state,
+    a_terminal,
+    an_exchange,
+    an_open_shift,
+)
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
-from app.cheques.service import clear
+from app.cheques.service import clear, give_back
 from app.clock import Clock
 from app.database import connect, transaction
+from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace
 from app.openings.rules import Opening
 from app.openings.service import open_balance
+from app.purchases.service import Sale, sell_energy
+from app.refunds.rules import RefundKind
+from app.refunds.service import NewRefund, ask, pay_out, release
 from app.roles import Role
+from app.shifts.rules import Tender, TenderKind
 from app.verification import INVARIANTS, find_broken
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -59,12 +76,30 @@ _A_SEAL_MADE_ANEW = """
      WHERE state = 'closed'
 """
 
+_A_GRANT_BEFORE_THE_OPENING = """
+    INSERT INTO allowance_grants (id, supply_point_id, transaction_id, reason, energy_wh, paid_until_wh, order_no,
+           granted_at)
+    SELECT gen_random_uuid(), supply_point_id, gen_random_uuid(), 'emergency', 1, 1, 0, now() FROM opening_balances
+"""
+_A_GRANT_BEFORE_A_DEBT_WAS_OPENED = """
+    WITH opened AS (UPDATE opening_balances SET remaining_wh = 0, granted_wh = 0, energy_paid_fen = 0,
+           order_no = NULL, terminal_id = NULL, command_id = NULL, energy_transaction_id = NULL
+            RETURNING supply_point_id)
+    INSERT INTO allowance_grants (id, supply_point_id, transaction_id, reason, energy_wh, paid_until_wh, order_no,
+           granted_at)
+    SELECT gen_random_uuid(), supply_point_id, '00000000-0000-0000-0000-000000000001', 'emergency', 1, 1, 0, now()
+      FROM opened
+"""
 _A_FALSE_FINAL_READING = """
     UPDATE terminal_exchanges SET old_final_wh = old_final_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
 """
 _A_FALSE_SHIFT = """
     UPDATE terminal_exchanges
        SET paid_until_after_wh = paid_until_after_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
+"""
+
+_A_FALSE_PAYLOAD = """
+    UPDATE audit_events SET payload = (payload::jsonb || '{{"{member}": "{value}"}}')::text WHERE seq = 1
 """
 
 #: What somebody with all rights might do, and the invariant that names the row.
@@ -86,6 +121,8 @@ TAMPERED = [
     ("UPDATE purchases SET kept_after_nfen = kept_after_nfen + 1 WHERE order_no = 1", "I7 money to energy"),
     ("UPDATE opening_balances SET kept_fen = kept_fen + 1", "O1 openings"),
     ("DELETE FROM opening_balances", "O2 openings first"),
+    (_A_GRANT_BEFORE_THE_OPENING, "O2 openings first"),
+    (_A_GRANT_BEFORE_A_DEBT_WAS_OPENED, "O2 openings first"),
     ("UPDATE opening_balances SET remaining_wh = remaining_wh + 1", "O3 opening credits"),
     (_A_CLOSING.format(state="finished", worth_fen=0), "C1 closings"),
     (_A_CLOSING.format(state="closing", worth_fen=1), "C2 settlement"),
@@ -102,10 +139,27 @@ TAMPERED = [
     ("UPDATE tills SET last_receipt_no = last_receipt_no + 1", "I14 receipt numbers"),
     ("UPDATE tenders SET amount_fen = amount_fen + 1", "I14 tenders"),
     ("UPDATE receipts SET amount_fen = amount_fen + 1", "I14 receipts of purchases"),
+    ("UPDATE receipts SET amount_fen = amount_fen - 1 WHERE kind = 'refund'", "I14 receipts"),
+    ("UPDATE receipts SET kind = 'payment' WHERE kind = 'refund'", "I14 receipts"),
+    ("UPDATE receipts SET subject_id = gen_random_uuid() WHERE kind = 'cheque_returned'", "I14 receipts"),
+    ("UPDATE cheques SET amount_fen = amount_fen + 1 WHERE state = 'in_clearing'", "I14 receipts"),
+    ("DELETE FROM refunds", "I14 receipts"),
+    ("DELETE FROM receipts WHERE kind = 'refund'", "I14 receipts"),
+    ("UPDATE tenders SET kind = 'online' WHERE kind = 'cash' AND amount_fen < 0", "I14 tenders booked"),
+    ("UPDATE tenders SET kind = 'card' WHERE kind = 'cheque'", "I14 tenders booked"),
+    ("UPDATE ledger_transactions SET shift_id = NULL WHERE kind = 'reversal'", "I14 tenders booked"),
+    ("UPDATE refunds SET money_transaction_id = NULL", "I14 tenders booked"),
+    ("UPDATE tenders SET reference = 'another' WHERE kind = 'card' AND amount_fen < 0", "I14 given back as taken"),
+    ("UPDATE tenders SET reference = 'another' WHERE kind = 'cheque' AND amount_fen < 0", "I14 given back as taken"),
+    ("UPDATE ledger_transactions SET shift_id = NULL WHERE kind = 'float'", "I15 till entries"),
+    ("UPDATE ledger_transactions SET shift_id = NULL WHERE kind = 'purchase'", "I15 till entries"),
+    ("UPDATE ledger_transactions SET shift_id = gen_random_uuid() WHERE kind = 'close'", "I15 till entries"),
     ("UPDATE shifts SET float_fen = float_fen + 1", "I15 cash"),
     (_A_CLOSE_WITHOUT_A_COUNT, "I15 counted"),
     ("UPDATE shifts SET totals = jsonb_set(totals, '{float_fen}', '1') WHERE state = 'closed'", "I15 seals"),
     ("UPDATE shifts SET sealed = sealed || ' ' WHERE state = 'closed'", "I15 seals"),
+    ("UPDATE shifts SET sealed = 'x', seal = sha256('x') WHERE state = 'closed'", "I15 seals"),
+    ("UPDATE shifts SET totals = jsonb_set(totals, '{float_fen}', '\"much\"') WHERE state = 'closed'", "I15 seals"),
     ("UPDATE shift_counts SET cash_fen = cash_fen + 1", "I15 seals"),
     ("UPDATE tenders SET amount_fen = amount_fen + 1", "I15 seals"),
     (_A_SEAL_MADE_ANEW, "I15 seals"),
@@ -116,10 +170,17 @@ TAMPERED = [
     ("UPDATE audit_events SET payload = payload || ' '", "I12 chains"),
     ("DELETE FROM audit_events WHERE seq = 2", "I12 chains"),
     ("UPDATE audit_events SET subject = 'somebody else' WHERE seq = 1", "I12 columns"),
+    ("UPDATE audit_events SET payload = 'no JSON' WHERE seq = 1", "I12 columns"),
+    ("UPDATE audit_events SET payload = '[]' WHERE seq = 1", "I12 columns"),
+    ("UPDATE audit_events SET payload = repeat('[', 100000) WHERE seq = 1", "I12 columns"),
+    (_A_FALSE_PAYLOAD.format(member="at", value="yesterday, perhaps"), "I12 columns"),
+    (_A_FALSE_PAYLOAD.format(member="actor_id", value="nobody"), "I12 columns"),
+    (_A_FALSE_PAYLOAD.format(member="transaction_ids", value="none"), "I12 columns"),
     ("DELETE FROM audit_events WHERE (stream, seq) IN (SELECT stream, seq FROM audit_heads)", "I12 heads"),
     ("UPDATE audit_events SET transaction_ids = '{}'", "I12 coverage"),
     ("UPDATE terminals SET last_order_no = 1", "P1 order numbers"),
     ("UPDATE commands SET args = args || '{\"value_wh\": 1}'", "P2 credits"),
+    ("UPDATE commands SET args = args || '{\"value_wh\": \"much\"}'", "P2 credits"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
     ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
 ]  # fmt: skip
@@ -127,12 +188,18 @@ TAMPERED = [
 
 @pytest.fixture
 def worked(database: Database) -> Database:
+    a_days_work(database)
+    return database
+
+
+def a_days_work(database: Database) -> None:
     with transaction(database.engine) as session:
         contract = a_contract(session, price="0.8137")
         a_terminal(session, supply_point_id=contract.supply_point_id)
         for paid_fen in (1_680_001, 77):
             a_purchase(session, contract=contract, now=NOW, paid_fen=paid_fen)
         _take_cheques_and_close(session)
+        _reverse_a_purchase(session)
         taken_over = a_contract(session)
         a_terminal(session, supply_point_id=taken_over.supply_point_id)
         opening = Opening(
@@ -142,18 +209,43 @@ def worked(database: Database) -> Database:
         by = a_person(session, role=Role.ACCOUNT_MANAGER).id
         open_balance(session, opening, by=by, pace=Pace(clock=Clock(), report_interval_s=900), now=NOW)
         an_exchange(session, supply_point_id=taken_over.supply_point_id, by=by, now=NOW, old_final_wh=2000)
-    return database
 
 
 def _take_cheques_and_close(session: Session) -> None:
-    """One cheque in clearing and one that has cleared, at a till whose shift is closed a little short."""
+    """Cheques in clearing, cleared and returned, at a till whose shift is closed a little short."""
     contract, cashier = a_contract(session), a_person(session, role=Role.CASHIER)
     a_terminal(session, supply_point_id=contract.supply_point_id)
     a_cheque(session, contract=contract, cashier=cashier, now=NOW, cheque_no="1")
     cleared = a_cheque(session, contract=contract, cashier=cashier, now=NOW, cheque_no="2")
     clear(session, cleared, bank_reference="B-1", cashier_id=cashier.id, pace=PACE, now=NOW)
+    returned = a_cheque(session, contract=contract, cashier=cashier, now=NOW, cheque_no="3")
+    give_back(session, returned, reason="not covered", cashier_id=cashier.id, now=NOW)
     a_purchase(session, contract=contract, cashier=cashier, now=NOW, paid_fen=100)
     a_closed_shift(session, cashier=cashier, cash_fen=99, now=NOW)
+
+
+def _reverse_a_purchase(session: Session) -> None:
+    """A mistaken sale for cash and by card, whose money an approver has let go."""
+    contract, cashier = a_contract(session), a_person(session, role=Role.CASHIER)
+    approver = a_person(session, role=Role.APPROVER)
+    terminal = a_terminal(session, supply_point_id=contract.supply_point_id)
+    an_open_shift(session, cashier=cashier, float_fen=5000)
+    a_purchase(session, contract=contract, cashier=cashier, now=NOW)
+    tenders = (
+        Tender(kind=TenderKind.CASH, amount_fen=60_000),
+        Tender(kind=TenderKind.CARD, amount_fen=20_000, reference="4711"),
+    )
+    sale = Sale(contract_no=contract.contract_no, paid_fen=80_000, cashier_id=cashier.id, tenders=tenders)
+    sold = sell_energy(session, sale, pace=PACE, now=NOW)
+    state = a_state(order_no=2, paid_until_wh=sold.paid_until_wh)
+    a_live_terminal(session, terminal_id=terminal.id, now=NOW, state=state, supplied_wh=0)
+    new = NewRefund(
+        purchase_no=sold.purchase_no, kind=RefundKind.REVERSAL, energy_wh=None, reason="typed twice",
+        asked_by=cashier.id,
+    )  # fmt: skip
+    refund = ask(session, new, pace=PACE, now=NOW)
+    release(session, refund.id, because="seen on site", approver_id=approver.id, now=NOW)
+    pay_out(session, refund.id, tender=tenders[0], cashier_id=cashier.id, now=NOW)
 
 
 def test_a_days_work_breaks_nothing(worked: Database) -> None:
@@ -161,17 +253,23 @@ def test_a_days_work_breaks_nothing(worked: Database) -> None:
         assert [row for one in INVARIANTS for row in find_broken(session, one)] == []
 
 
+@pytest.fixture(scope="module")
+def superuser(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Engine]:
+    """Somebody with all rights in a database after a day's work, which every test here leaves as it was."""
+    with a_database(postgres, template_database) as worked:
+        a_days_work(worked)
+        engine = create_engine(worked.superuser_url)
+        yield engine
+        engine.dispose()
+
+
 @pytest.mark.parametrize(("change", "name"), TAMPERED, ids=[f"{name}-{n}" for n, (_, name) in enumerate(TAMPERED)])
-def test_a_changed_row_is_named(worked: Database, change: str, name: str) -> None:
-    superuser = create_engine(worked.superuser_url)
-    with superuser.begin() as connection:
-        connection.execute(
-            text("SET session_replication_role = replica")  # triggers and foreign keys look away
-        )
-        assert connection.execute(text(change)).rowcount > 0
-    superuser.dispose()
+def test_a_changed_row_is_named(superuser: Engine, change: str, name: str) -> None:
     invariant = next(one for one in INVARIANTS if one.name == name)
-    with transaction(worked.engine) as session:
+    with Session(superuser) as session:
+        session.execute(text("SET session_replication_role = replica"))  # triggers and foreign keys look away
+        assert not find_broken(session, invariant)
+        assert session.execute(text(change)).rowcount > 0  # type: ignore[attr-defined]
         assert find_broken(session, invariant)
 
 
@@ -179,22 +277,52 @@ def test_every_invariant_is_tampered_with_above() -> None:
     assert {name for _, name in TAMPERED} == {one.name for one in INVARIANTS}
 
 
-def test_the_command_exits_with_1_and_prints_the_row(worked: Database) -> None:
+def wattgate_verify(url: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
-        "WATTGATE_DATABASE_URL": worked.application_url,
+        "WATTGATE_DATABASE_URL": url,
         "WATTGATE_TOKEN_SECRET": "x" * 32,
         "WATTGATE_SIGNING_KEY_FILE": "/nowhere",
     }
     command = [sys.executable, "-m", "app.cli", "verify"]
-    clean = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def as_owner(database: Database, *statements: str) -> None:
+    owner = connect(database.owner_url, pool_size=1)
+    with owner.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    owner.dispose()
+
+
+def test_the_command_exits_with_1_and_prints_the_row(worked: Database) -> None:
+    clean = wattgate_verify(worked.application_url)
     assert clean.returncode == 0
     assert [line.split()[0] for line in clean.stdout.splitlines()] == ["holds"] * len(INVARIANTS)
-    owner = connect(worked.owner_url, pool_size=1)
-    with owner.begin() as connection:
-        connection.execute(text("UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'"))
-    owner.dispose()
-    broken = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    as_owner(worked, "UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'")
+    broken = wattgate_verify(worked.application_url)
     assert broken.returncode == 1
     assert "broken I2 balances" in broken.stdout
     assert "'kind': 'deposit'" in broken.stdout
+
+
+def test_an_invariant_that_cannot_be_checked_is_named_and_stops_no_other(worked: Database) -> None:
+    as_owner(worked, "DROP FUNCTION moment_or_null(text)")
+    unchecked = wattgate_verify(worked.application_url)
+    assert unchecked.returncode == 2
+    told = [line for line in unchecked.stdout.splitlines() if not line.startswith("holds")]
+    assert told[0].startswith("could not be checked I12 columns")
+    assert "moment_or_null" in told[1]
+    assert len(unchecked.stdout.splitlines()) - len(told) == len(INVARIANTS) - 1
+    as_owner(worked, "UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'")
+    both = wattgate_verify(worked.application_url)
+    assert both.returncode == 1
+    assert "could not be checked I12 columns" in both.stdout
+
+
+def test_a_database_that_is_away_was_not_checked() -> None:
+    away = wattgate_verify("postgresql+psycopg://x@127.0.0.1:9/x")
+    assert away.returncode == 2
+    assert away.stdout == ""
+    assert "does not answer" in away.stderr

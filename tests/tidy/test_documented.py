@@ -19,6 +19,7 @@ from app.main import API, ROUTERS
 from app.orders.rules import Action
 from app.roles import Role
 from app.settings import Settings
+from app.verification import INVARIANTS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -112,3 +113,14 @@ def test_each_action_is_in_the_operators_guide(action: Action) -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_the_columns_of_each_import_are_in_its_guide(kind: Kind) -> None:
     assert markdown(LAYOUTS[kind]) in (DOCS / "import.md").read_text(encoding="utf-8")
+
+
+def test_each_family_of_invariants_is_in_the_administrators_guide() -> None:
+    section = ADMINISTRATOR[ADMINISTRATOR.index("### Invariants, watched") : ADMINISTRATOR.index("## Backup")]
+    families: dict[str, set[int]] = {}
+    for first, last in re.findall(r"\b([A-Z]\d+)(?: to ([A-Z]\d+))?\b(?=[^|]*\|)", section):
+        numbers = range(int(first[1:]), int((last or first)[1:]) + 1)
+        families.setdefault(first[0], set()).update(numbers)
+
+    named = {invariant.name.split()[0] for invariant in INVARIANTS}
+    assert named == {f"{letter}{number}" for letter, numbers in families.items() for number in numbers}

@@ -25,6 +25,35 @@ FEATURES = (
 )  # fmt: skip
 
 
+#: Where work begins that nobody in particular asked for, so that no deed has to tell of it. All else begins with
+#: `transaction_of`, `in_transaction_of` or `reading`, or a route asks for `Db` or `Keyed`.
+ON_ITS_OWN = {
+    "app/bench/", "app/chaos/", "app/demo/",  # utilities of their own, with people whom the program invents
+    "app/allowances/sweep.py", "app/cheques/sweep.py", "app/commands/sweep.py", "app/load_control/sweep.py",
+    "app/terminal_reports/sweep.py",  # time passing
+    "app/commands/dispatch.py", "app/terminal_reports/ingest.py",  # terminals
+    "app/worker.py:_measure", "app/worker.py:_daily",
+    "app/main.py:note_used",  # of keys, once a minute
+    # Who tries a password is nobody yet; the attempt's own row tells of it, and who is let in acts from then on.
+    "app/access/routes.py:_try", "app/access/routes.py:create_token", "app/access/routes.py:change_password",
+}  # fmt: skip
+BARE = {"transaction", "in_transaction"}
+
+
+def bare_transactions(path: Path) -> Iterator[str]:
+    """Name the innermost functions that call what begins a transaction of the service itself, or hand it on."""
+
+    def visit(node: ast.AST, inside: str) -> Iterator[str]:
+        for child in ast.iter_child_nodes(node):
+            name = child.id if isinstance(child, ast.Name) else child.attr if isinstance(child, ast.Attribute) else ""
+            if name in BARE:
+                yield f"{named(path)}:{inside}"
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from visit(child, child.name if is_function else inside)
+
+    yield from visit(ast.parse(path.read_text()), "")
+
+
 def named(path: Path) -> str:
     return str(path.relative_to(HOUSE))
 
@@ -47,6 +76,17 @@ def found_in(paths: list[Path], pattern: str, *, but: set[str]) -> list[str]:
 
 def test_transactions_begin_and_end_in_one_place() -> None:
     assert found_in(APP, r"\b(session|connection|engine)\.(commit|begin|rollback)\(", but={"app/database.py"}) == []
+
+
+def test_sessions_are_made_in_one_place() -> None:
+    assert found_in(APP, r"\b(Session|sessionmaker|scoped_session)\(", but={"app/database.py"}) == []
+
+
+def test_whatever_people_cause_is_held_to_its_record() -> None:
+    found = {place for path in APP if named(path) != "app/database.py" for place in bare_transactions(path)}
+    unjudged = {place for place in found if not place.startswith(tuple(ON_ITS_OWN))}
+    assert unjudged == set()
+    assert {one for one in ON_ITS_OWN if not any(place.startswith(one) for place in found)} == set()
 
 
 def test_only_the_clock_tells_the_time() -> None:

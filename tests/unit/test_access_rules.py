@@ -17,6 +17,7 @@ from app.access.rules import (
     check_scopes,
     locked_until,
     network_of,
+    slowed_until,
 )
 from app.roles import Role
 
@@ -29,6 +30,15 @@ def test_the_door_closes_with_the_last_failure_allowed_until_the_first_is_old() 
     assert locked_until(failed_at, limit=5, window=QUARTER) == EIGHT + QUARTER
     assert locked_until(failed_at[1:], limit=5, window=QUARTER) is None
     assert locked_until(failed_at, limit=1, window=QUARTER) == EIGHT + timedelta(minutes=19)
+
+
+def test_an_address_is_slowed_until_its_first_failure_is_old() -> None:
+    failed_at = [EIGHT + timedelta(minutes=minute) for minute in (4, 3, 2, 1, 0)]
+    slow = timedelta(seconds=30)
+    assert slowed_until(failed_at, limit=5, window=QUARTER, slow=slow) == EIGHT + timedelta(minutes=4, seconds=30)
+    assert slowed_until(failed_at[1:], limit=5, window=QUARTER, slow=slow) is None
+    late = [EIGHT + timedelta(minutes=14, seconds=50), *failed_at[1:]]
+    assert slowed_until(late, limit=5, window=QUARTER, slow=slow) == EIGHT + QUARTER
 
 
 def test_a_key_may_do_a_part_of_what_its_client_may() -> None:

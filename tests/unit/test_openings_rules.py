@@ -10,6 +10,7 @@ import pytest
 from app.customers.rules import ContractClosed
 from app.ledger.rules import AccountKind, Posting, check
 from app.openings.rules import (
+    GrantedBefore,
     Ground,
     NoTerminalToOpen,
     NothingToOpen,
@@ -29,7 +30,8 @@ OPENING = Opening(
 )  # fmt: skip
 GROUND = Ground(
     contract_id=UUID(int=1), contract_no="HT-1", closed_at=None, supply_point_id=UUID(int=2), paid_until_wh=1_000_000,
-    terminal_id="SH-0001", alarm_wh=0, trip_wh=0, purchased=False, opened_at=None,
+    terminal_id="SH-0001", alarm_wh=0, trip_wh=0, purchased=False, granted=False,
+    opened_at=None,
 )  # fmt: skip
 
 
@@ -48,6 +50,7 @@ def test_what_was_used_before_is_granted_even_with_nothing_left() -> None:
         ({}, {"closed_at": AT}, ContractClosed),
         ({}, {"opened_at": AT}, OpenedBefore),
         ({}, {"purchased": True}, PurchasedBefore),
+        ({}, {"granted": True}, GrantedBefore),
         ({"remaining_wh": 0}, {}, PaidForNoEnergy),
         ({"reading_wh": 999_999}, {}, ReadingBelowPaid),
         ({}, {"terminal_id": None}, NoTerminalToOpen),
