@@ -22,6 +22,7 @@ from app.access.schemas import (
     KeysShown,
     KeyToMake,
     PasswordChange,
+    PasswordReset,
     RolesChange,
     SignInForm,
     SignInsEnded,
@@ -161,6 +162,17 @@ def change_password(
 def end_sign_ins(staff_member_id: UUID, session: Db, now: MachineNow) -> SignInsEnded:
     """The person may sign in again."""
     return SignInsEnded(ended=service.show_out(session, staff_member_id=staff_member_id, now=now))
+
+
+@router.post(
+    "/staff/{staff_member_id}/password",
+    summary="Reset a forgotten password",
+    dependencies=[_ADMINISTRATOR, READ_AGAIN_AFTER],
+)
+def reset_password(staff_member_id: UUID, by: CurrentPerson, session: Db, now: MachineNow) -> PasswordReset:
+    """The new one is made by chance and shown in this answer only; all sign-ins of the person end."""
+    password, ended = service.reset_password(session, staff_member_id=staff_member_id, by=by.id, now=now)
+    return PasswordReset(password=password, ended=ended)
 
 
 @router.post(

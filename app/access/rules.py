@@ -54,6 +54,12 @@ class ExpiryUnusable(Refused):
     title = "The key cannot end at this moment"
 
 
+class OwnPasswordReset(Refused):
+    """A token that was left lying about must not be enough to change the password behind it."""
+
+    title = "One does not reset one's own password"
+
+
 class LastAdministrator(Refused):
     """Without an administrator nobody could let anybody in again."""
 
@@ -145,6 +151,19 @@ def check_expiry(expires_at: datetime | None, *, now: datetime) -> None:
         raise ExpiryUnusable(
             f"{expires_at.isoformat()} has passed or is more than ten years away",
             remedy="give a moment within the next ten years, or none",
+        )
+
+
+def check_resets_another(person: object, *, by: object) -> None:
+    """Refuse to reset one's own password without the old one: ``a`` may for ``b``, not for ``a``.
+
+    Raises:
+        OwnPasswordReset: it is one's own.
+    """
+    if person == by:
+        raise OwnPasswordReset(
+            "your own password is changed with the old one",
+            remedy="POST /api/v1/auth/password, or have another administrator reset it",
         )
 
 

@@ -54,6 +54,13 @@ class SignInsShown(BaseModel):
     items: list[SignInShown] = Field(description="newest first")
 
 
+class PasswordReset(BaseModel):
+    """The only answer that ever shows this password."""
+
+    password: str = Field(description="for the person, who changes it at once", examples=["k7mv-q2xd-9hrt-4wzp"])
+    ended: int = Field(description="so many sign-ins of the person ended")
+
+
 class SignInsEnded(BaseModel):
     ended: int = Field(description="how many sign-ins have ended by this", examples=[2])
 

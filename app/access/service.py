@@ -23,6 +23,7 @@ from app.access.rules import (
     check_administrator_remains,
     check_client_roles,
     check_expiry,
+    check_resets_another,
     check_scopes,
     locked_until,
     network_of,
@@ -40,6 +41,9 @@ from app.staff.rules import Kind, check_password, sign_in_name_of
 
 KEY_PREFIX = "wgk_"
 _KEY_BYTES = 32
+#: Read out and typed: without 0, o, 1, l and i. Sixteen of them are 79 random bits.
+_EASILY_READ = "abcdefghjkmnpqrstuvwxyz23456789"
+_PASSWORD_LENGTH = 16
 
 # The name before the address, always: of two attempts neither waits for the other in a circle.
 _ONE_AFTER_THE_OTHER = text("""
@@ -278,6 +282,24 @@ def change_password(session: Session, person: StaffMember, *, password: str, but
     session.flush()
     _record(session, person, action="person.password_changed", now=now)
     return end_sign_ins(session, staff_member_id=person.id, because=EndedBecause.PASSWORD_CHANGED, now=now, but=but)
+
+
+def reset_password(session: Session, *, staff_member_id: UUID, by: UUID, now: datetime) -> tuple[str, int]:
+    """Give a person who has forgotten theirs a password made by chance; return it and how many sign-ins ended.
+
+    Raises:
+        OwnPasswordReset: see the rule.
+        IsNoPerson: it is a client.
+    """
+    check_resets_another(staff_member_id, by=by)
+    person = lock_staff_member(session, staff_member_id=staff_member_id)
+    drawn = [secrets.choice(_EASILY_READ) for _ in range(_PASSWORD_LENGTH)]
+    password = "-".join("".join(drawn[at : at + 4]) for at in range(0, _PASSWORD_LENGTH, 4))
+    staff.change_password(person, password=password)
+    ended = end_sign_ins(session, staff_member_id=person.id, because=EndedBecause.PASSWORD_CHANGED, now=now)
+    session.flush()
+    _record(session, person, action="person.password_reset", after={"sign_ins_ended": ended}, now=now)
+    return password, ended
 
 
 def check_new_password(password: str) -> None:

@@ -1,5 +1,6 @@
 """The story of a sale: money in, debt off, energy granted, the credit on its way, supply given back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from app.audit import service as audit
 from app.audit.rules import Deed
 from app.commands import service as commands
 from app.commands.rules import Op
-from app.database import Step, new_id, together
+from app.database import Step, add_last, new_id, together
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
@@ -93,19 +94,19 @@ def sell_energy(session: Session, sale: Sale, *, pace: Pace, now: datetime) -> S
         NoOpenShift, TenderUnusable, TendersUnequal: the money could not be taken; nothing is written.
     """
     _, *answers = together(session, *opening_of(sale, now=now))
-    return sell_opened(session, sale, Opened(*answers), pace=pace, now=now)
+    return _sell(session, sale, Opened(*answers), pace=pace, now=now, write=lambda book: together(session, book))
 
 
 class Opened(NamedTuple):
     """The answers of a sale's first steps, but for the lock's."""
 
     known: Counter
-    numbered: Numbered
+    shift_id: UUID
     counted: terminals.Counted
 
 
 def opening_of(sale: Sale, *, now: datetime) -> tuple[Step[Any], ...]:
-    """Return a sale's first steps: lock the supply point, know what is needed, take receipt and order number.
+    """Return a sale's first steps: lock the supply point, know what is needed, take the order number.
 
     The supply point's lock comes first: from here on no cut of this point can be claimed, and whatever cut was on its
     way is called back or undone before the customer has the receipt. All answers but the first make :class:`Opened`.
@@ -114,36 +115,48 @@ def opening_of(sale: Sale, *, now: datetime) -> tuple[Step[Any], ...]:
     return (
         _to_lock(no),
         queries.to_know(no, at=now),
-        shifts.to_take_number(sale.cashier_id),
+        shifts.to_know_shift(sale.cashier_id),
         terminals.to_next_order(no),
     )
 
 
 def sell_opened(session: Session, sale: Sale, opened: Opened, *, pace: Pace, now: datetime) -> Sold:
-    """Do what :func:`sell_energy` does after the first steps, in their transaction."""
-    known, _, counted = opened
+    """Do what :func:`sell_energy` does after the first steps, in their transaction; it is written right at the end.
+
+    The receipt's number is taken by the last statement before that, so one sale at a till waits for another as
+    shortly as can be.
+    """
+    return _sell(session, sale, opened, pace=pace, now=now, write=lambda book: add_last(session, book))
+
+
+def _sell(
+    session: Session, sale: Sale, opened: Opened, *, pace: Pace, now: datetime, write: Callable[[Step[None]], object]
+) -> Sold:
+    known, shift_id, counted = opened
     check_tenders(sale.taken, amount_fen=sale.paid_fen, cheque_cleared=sale.cheque_cleared)
     priced = _quote(known, sale.paid_fen)
     draft = _Draft(id=new_id(), sale=sale, opened=opened, priced=priced, booked_at=now)
     ids, post = _to_post(draft)
     command_id, credit = _to_credit(draft, pace=pace) if priced.granted_wh else (None, [])
-    _, granted_wh, _, still_normal, *ended = together(
+    _, granted_wh, still_normal, *ended, numbered = together(
         session,
         post,
         _to_grant(draft, ids),
-        _to_book(draft, ids, command_id=command_id),
         load_control.to_look_again(known.supply_point_id, now=now),
         *credit,
+        shifts.to_take_number(sale.cashier_id, shift_id=shift_id),
     )
     if granted_wh != draft.paid_until_wh:
         raise LookupError(f"the allowance of {known.supply_point_id} moved without its supply point's lock")
     for commands_ended in ended:
         commands.note_made_way(session, commands_ended, now=now)
     load_control.after_purchase(session, known.supply_point_id, still_normal=still_normal, pace=pace, now=now)
-    _record(session, draft, ids)
+    write(_to_book(draft, ids, numbered, command_id=command_id))
+    paper_no = receipt_no(numbered.till_no, numbered.number)
+    _record(session, draft, ids, paper_no=paper_no)
     return Sold(
         purchase_no=draft.purchase_no,
-        receipt_no=draft.receipt_no,
+        receipt_no=paper_no,
         order_no=counted.order_no,
         counter=known,
         quote=priced,
@@ -178,10 +191,6 @@ class _Draft:
     @property
     def purchase_no(self) -> str:
         return f"P{self.booked_at:%Y%m%d}-{self.known.purchase_number:07d}"
-
-    @property
-    def receipt_no(self) -> str:
-        return receipt_no(self.opened.numbered.till_no, self.opened.numbered.number)
 
 
 def _quote(known: Counter, paid_fen: int) -> Quote:
@@ -221,7 +230,7 @@ def _to_post(draft: _Draft) -> tuple[list[UUID], Step[None]]:
             kind="purchase",
             business_key=f"purchase:{draft.id}:money",
             lines=tuple(lines),
-            shift_id=draft.opened.numbered.shift_id,
+            shift_id=draft.opened.shift_id,
         )
     ]
     if priced.energy_wh:
@@ -277,8 +286,9 @@ def _to_credit(draft: _Draft, *, pace: Pace) -> tuple[UUID, list[Step[list[Any]]
     return command_id, [step]
 
 
-def _to_book(draft: _Draft, ids: list[UUID], *, command_id: UUID | None) -> Step[None]:
+def _to_book(draft: _Draft, ids: list[UUID], numbered: Numbered, *, command_id: UUID | None) -> Step[None]:
     known = draft.known
+    paper_no = receipt_no(numbered.till_no, numbered.number)
     receipt = shifts.NewReceipt(
         kind=ReceiptKind.PURCHASE,
         subject_id=draft.id,
@@ -288,7 +298,7 @@ def _to_book(draft: _Draft, ids: list[UUID], *, command_id: UUID | None) -> Step
     )
     values = {
         **draft.priced.__dict__,
-        **shifts.receipt_values(receipt, draft.opened.numbered, receipt_no=draft.receipt_no, now=draft.booked_at),
+        **shifts.receipt_values(receipt, numbered, receipt_no=paper_no, now=draft.booked_at),
         "id": draft.id,
         "purchase_no": draft.purchase_no,
         "supply_point_id": known.supply_point_id,
@@ -332,7 +342,7 @@ def _said(draft: _Draft) -> dict[str, Any]:
     }
 
 
-def _record(session: Session, draft: _Draft, ids: list[UUID]) -> None:
+def _record(session: Session, draft: _Draft, ids: list[UUID], *, paper_no: str) -> None:
     known, priced = draft.known, draft.priced
     deed = Deed(
         action="energy.sold",
@@ -341,7 +351,7 @@ def _record(session: Session, draft: _Draft, ids: list[UUID]) -> None:
         before={"paid_until_wh": known.paid_until_wh, "debt_fen": known.debt_fen, "kept_nfen": known.kept_nfen},
         after={
             "purchase_no": draft.purchase_no,
-            "receipt_no": draft.receipt_no,
+            "receipt_no": paper_no,
             "paid_fen": priced.paid_fen,
             "debt_paid_fen": priced.debt_paid_fen,
             "energy_wh": priced.energy_wh,

@@ -20,6 +20,11 @@ from app.ledger.rules import AccountKind, Line, Posting
 from app.shifts.models import Shift, Till
 from app.shifts.rules import ReceiptKind, ShiftState, Tender
 
+_OPEN_SHIFT = text("""
+    SELECT shift.id FROM shifts AS shift JOIN tills AS till ON till.open_shift_id = shift.id
+     WHERE shift.cashier_id = :cashier_id AND shift.state = 'open'
+""")
+
 # The shift is read from the till's own row, so that a shift closed by another transaction meanwhile gives no number.
 _TAKE_NUMBER = text("""
     UPDATE tills AS till SET last_receipt_no = till.last_receipt_no + 1
@@ -28,6 +33,7 @@ _TAKE_NUMBER = text("""
       JOIN tills AS place ON place.id = shift.till_id
       JOIN offices AS office ON office.id = place.office_id
      WHERE shift.cashier_id = :cashier_id AND shift.state = 'open' AND till.open_shift_id = shift.id
+       AND shift.id = coalesce(CAST(:shift_id AS uuid), shift.id)
  RETURNING shift.id AS shift_id, till.id AS till_id, till.till_no, till.last_receipt_no AS number,
            cashier.sign_in_name AS cashier, cashier.name_zh AS cashier_zh, cashier.name_en AS cashier_en,
            office.name_zh AS office_zh, office.name_en AS office_en
@@ -117,11 +123,24 @@ class NewReceipt:
     content: dict[str, Any]
 
 
-def to_take_number(cashier_id: UUID) -> Step[Numbered]:
+def to_know_shift(cashier_id: UUID) -> Step[UUID]:
+    """Return the step that reads the id of the cashier's open shift, without its lock; see :func:`to_take_number`."""
+
+    def read(rows: list[Any]) -> UUID:
+        if not rows:
+            raise NoOpenShift
+        shift_id: UUID = rows[0].id
+        return shift_id
+
+    return Step(statement=_OPEN_SHIFT, values={"cashier_id": cashier_id}, read=read)
+
+
+def to_take_number(cashier_id: UUID, *, shift_id: UUID | None = None) -> Step[Numbered]:
     """Return the step that takes the next receipt number at the cashier's till, under the till's lock.
 
-    The lock comes after that of the supply point; a rollback gives the number back, so there is never a gap. The
-    answer raises :class:`NoOpenShift`.
+    The lock comes after that of the supply point, and as late as can be: all who sell at one till wait for it. A
+    rollback gives the number back, so there is never a gap. The answer raises :class:`NoOpenShift`, also if the shift
+    is not ``shift_id`` any more.
     """
 
     def read(rows: list[Any]) -> Numbered:
@@ -129,7 +148,7 @@ def to_take_number(cashier_id: UUID) -> Step[Numbered]:
             raise NoOpenShift
         return Numbered(*rows[0])
 
-    return Step(statement=_TAKE_NUMBER, values={"cashier_id": cashier_id}, read=read)
+    return Step(statement=_TAKE_NUMBER, values={"cashier_id": cashier_id, "shift_id": shift_id}, read=read)
 
 
 def take_number(session: Session, cashier_id: UUID) -> Numbered:

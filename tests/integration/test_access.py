@@ -94,6 +94,32 @@ def test_an_administrator_ends_the_sign_ins_of_a_person_who_may_come_again(desk:
     assert change(desk, f"/staff/{new_id()}/end-sign-ins").status_code == 404
 
 
+def test_a_forgotten_password_is_reset_by_an_administrator_and_shown_once(desk: Desk) -> None:
+    headers = signed_in(desk.http)
+    path = f"/staff/{id_of(desk, CASHIER)}/password"
+    assert change(desk, path, role=Role.AUDITOR).status_code == 403
+    reset = change(desk, path)
+    assert (reset.status_code, reset.json()["ended"]) == (200, 1)
+    password = reset.json()["password"]
+    assert re.fullmatch(r"[a-z2-9]{4}(-[a-z2-9]{4}){3}", password)
+    assert status(desk.http, headers) == 401
+    assert desk.http.post(TOKEN, data={"username": CASHIER, "password": PASSWORD}).status_code == 401
+    assert status(desk.http, signed_in(desk.http, password=password)) == 200
+    assert change(desk, path).json()["password"] != password
+    told = desk.get("/audit", action="person.password_reset")
+    assert [(one["actor"], one["subject"]) for one in told.json()["items"]] == [(CHIEF, CASHIER)] * 2
+    assert password not in told.text
+
+
+def test_nobody_resets_their_own_password_or_that_of_a_client(desk: Desk) -> None:
+    own = change(desk, f"/staff/{id_of(desk, CHIEF)}/password")
+    assert (own.status_code, own.json()["type"]) == (409, "/problems/own-password-reset")
+    client_id, _ = a_client(desk)
+    of_client = change(desk, f"/staff/{client_id}/password")
+    assert (of_client.status_code, of_client.json()["type"]) == (409, "/problems/is-no-person")
+    assert change(desk, f"/staff/{new_id()}/password").status_code == 404
+
+
 def test_who_leaves_is_out_at_once_until_they_return(desk: Desk) -> None:
     headers = signed_in(desk.http)
     person = f"/staff/{id_of(desk, CASHIER)}"

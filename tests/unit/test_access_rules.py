@@ -10,10 +10,12 @@ from app.access.rules import (
     ExpiryUnusable,
     LastAdministrator,
     NetworkUnusable,
+    OwnPasswordReset,
     ScopesUnusable,
     check_administrator_remains,
     check_client_roles,
     check_expiry,
+    check_resets_another,
     check_scopes,
     locked_until,
     network_of,
@@ -39,6 +41,12 @@ def test_an_address_is_slowed_until_its_first_failure_is_old() -> None:
     assert slowed_until(failed_at[1:], limit=5, window=QUARTER, slow=slow) is None
     late = [EIGHT + timedelta(minutes=14, seconds=50), *failed_at[1:]]
     assert slowed_until(late, limit=5, window=QUARTER, slow=slow) == EIGHT + QUARTER
+
+
+def test_one_resets_the_password_of_another_only() -> None:
+    check_resets_another("b", by="a")
+    with pytest.raises(OwnPasswordReset):
+        check_resets_another("a", by="a")
 
 
 def test_a_key_may_do_a_part_of_what_its_client_may() -> None:
