@@ -35,7 +35,7 @@ def desk(database: Database) -> Iterator[Desk]:
     with transaction(database.engine) as session:
         contract = a_contract(session, contract_no=CONTRACT, price="0.8130", emergency_limit_wh=5_000_000)
         a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
-    with a_desk(database) as opened:
+    with a_desk(database, staff=[Role.ACCOUNT_MANAGER]) as opened:
         yield opened
         assert broken(database) == []
 
@@ -408,3 +408,17 @@ def test_the_record_names_every_transaction_of_a_closing(desk: Desk) -> None:
         "FROM audit_events WHERE action LIKE 'closing.%' OR action = 'contract.closed'",
     )
     assert (sorted(rows.actions), rows.transactions) == (["closing.asked", "closing.finished", "contract.closed"], 2)
+
+
+def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Desk) -> None:
+    by_card = [{"kind": "card", "amount_yuan": "24390.00", "reference": "4711"}]
+    sold = desk.post(
+        "/purchases",
+        {"contract_no": CONTRACT, "amount_yuan": "24390.00", "tenders": by_card},
+        role=Role.CASHIER,
+    ).json()
+    tells(desk, order_no=sold["order_no"], paid_until_wh=sold["paid_until_wh"], supplied_wh=0)
+    asked_and_shown(desk)
+    assert refusal(finish(desk)) == (409, "till-lacks-cash")
+    transfer = {"kind": "transfer", "amount_yuan": "24390.00", "reference": "20260302-7"}
+    assert finish(desk, tenders=[transfer]).json()["state"] == "finished"
