@@ -38,6 +38,7 @@ class Terms:
     trip_wh: int = 0
     told_before_s: int = 2 * 3600
     capacity_kva: int = 1_000
+    local: bool = False
 
 
 @dataclass(kw_only=True, eq=False)
@@ -53,6 +54,7 @@ class Bought:
     energy_wh: int
     repaid_wh: int
     tenders: dict[str, int]
+    paid_for_wh: int
     taken_back: "TakenBack | None" = None
 
     @property
@@ -77,17 +79,40 @@ class TakenBack:
 
 
 @dataclass(kw_only=True, eq=False)
+class Closing:
+    """An account that is being closed, from the asking to its end."""
+
+    reading_wh: int
+    remaining_wh: int
+    lent_wh: int
+    debt_fen: int
+    money_fen: int
+    kept_after: Fraction
+    order_no: int
+    asked_s: int
+    state: str = "closing"
+    asked_by_approver: bool = False
+    released: bool = False
+
+
+@dataclass(kw_only=True, eq=False)
 class Device:
     """The terminal: what it has told, and the credits that it could take over."""
 
     name: str
     fitted_s: int
+    rounds_w: int
     first_order_no: int = 0
     told_wh: int | None = None
     told_s: int | None = None
     order_no: int = 0
     paid_until_wh: int = 0
     newest: tuple[int, int] | None = None
+
+    def shows(self, order_no: int, paid_until_wh: int) -> bool:
+        """Whether it has told of an order or a later one; one of where it served before proves nothing."""
+        shown = self.order_no if self.order_no >= self.first_order_no else 0
+        return shown > order_no or (shown == order_no and self.paid_until_wh == paid_until_wh)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,9 +134,11 @@ class Site:
     paid_until_wh: int = 0
     order_no: int = 0
     load_w: int = 0
+    power_w: int = 0
     grants: list[tuple[object, int]] = field(default_factory=list)
     purchases: list[Bought] = field(default_factory=list)
     refunds: list[TakenBack] = field(default_factory=list)
+    closings: list[Closing] = field(default_factory=list)
     last_deal: object = None
 
     @property
@@ -123,13 +150,21 @@ class Site:
         """Where the counter stands, as far as anybody knows: what was told, or what was posted."""
         return max(self.device.told_wh or 0, self.opening_wh + self.posted_wh)
 
-    def level_wh(self, stage: str) -> int:
+    def heard_lately(self, now_s: int) -> bool:
+        return self.device.told_s is not None and now_s - self.device.told_s <= REPORT_GOOD_FOR_S
+
+    @property
+    def is_closing(self) -> bool:
+        return bool(self.closings) and self.closings[-1].state == "closing"
+
+    def level_wh(self, stage: str, *, load_w: int | None = None) -> int:
         """Return the level of a stage: each at least as high as the next harsher one, and the notice in time."""
+        load_w = self.load_w if load_w is None else load_w
         terms = self.terms
         trip = terms.trip_wh - terms.overdraft_wh
         limited = max(trip, terms.limited_wh)
         warning = max(limited, terms.warning_wh)
-        in_time = trip + self.load_w * terms.told_before_s // 3600
+        in_time = trip + load_w * terms.told_before_s // 3600
         return {"trip": trip, "warning": warning, "notice": max(warning, in_time, terms.notice_wh)}[stage]
 
     def move_energy(self, source: object, wh: int) -> None:
@@ -137,7 +172,10 @@ class Site:
         self.paid_until_wh += wh
         if wh:
             self.grants.append((source, wh))
-            self.device.newest = (self.order_no, self.paid_until_wh)
+            self.send_credit()
+
+    def send_credit(self) -> None:
+        self.device.newest = (self.order_no, self.paid_until_wh)
 
     def unused_of(self, purchase: Bought) -> int:
         """Return what is left of a purchase when what was given first has burnt first."""
@@ -152,6 +190,15 @@ class Site:
             left_wh -= mine
         return 0
 
+    def worth_of(self, left_wh: int) -> Fraction:
+        """Return what energy that is left was paid with: what was paid for first was used first."""
+        worth = Fraction(0)
+        for purchase in reversed(self.purchases):
+            mine = min(purchase.paid_for_wh, left_wh)
+            worth += mine * purchase.price
+            left_wh -= mine
+        return worth
+
 
 @dataclass(kw_only=True, eq=False)
 class Drawer:
@@ -165,7 +212,10 @@ class Drawer:
     counted_slips: dict[str, int] = field(default_factory=dict)
 
     def take(self, tenders: dict[str, int]) -> None:
-        """Write a receipt; the caller has asked whether a shift is open."""
+        """Write a receipt; cash that goes out must be there."""
+        require(self.state == "open", "no-open-shift")
+        cash_fen = tenders.get("cash", 0)
+        require(cash_fen >= 0 or self.cash_fen + cash_fen >= 0, "till-lacks-cash")
         self.number += 1
         for kind, fen in tenders.items():
             self.taken[kind] = self.taken.get(kind, 0) + fen
@@ -201,6 +251,7 @@ class Bookkeeper:
 
     def buy(self, site: Site, *, tenders: dict[str, int], name: str) -> Bought:
         require(not site.closed, "contract-closed")
+        require(not site.is_closing, "contract-closing")
         require(self.drawer.state == "open", "no-open-shift")
         paid_fen = sum(tenders.values())
         require(0 < paid_fen <= LARGEST_SALE_FEN, "amount-not-sellable")
@@ -218,6 +269,7 @@ class Bookkeeper:
             energy_wh=energy_wh,
             repaid_wh=min(energy_wh, site.lent_wh),
             tenders=dict(tenders),
+            paid_for_wh=energy_wh,
         )
         self._money(tenders)
         site.debt_fen -= debt_paid
@@ -236,6 +288,7 @@ class Bookkeeper:
 
     def lend(self, site: Site, wh: int) -> None:
         require(not site.closed, "no-terminal-fitted")
+        require(not site.is_closing, "contract-closing")
         require(site.terms.emergency_limit_wh > 0, "emergency-credit-refused:not_agreed")
         known = site.device.told_wh is not None
         needed = known and site.remaining_wh <= site.level_wh("notice")
@@ -265,6 +318,7 @@ class Bookkeeper:
         site.order_no += 1
         site.kept = kept
         site.lent_wh += reopened_wh
+        bought.paid_for_wh -= energy_wh + reopened_wh
         self.book("energy_sold", -(energy_wh + reopened_wh))
         site.move_energy(bought, -energy_wh)
         taken = TakenBack(
@@ -284,11 +338,15 @@ class Bookkeeper:
 
     def _most_that_can_go_back(self, site: Site, bought: Bought, *, now_s: int) -> int:
         require(not site.closed, "nothing-to-ask")
-        told_s = site.device.told_s
-        require(told_s is not None and now_s - told_s <= REPORT_GOOD_FOR_S, "refund-refused:report_stale")
+        require(not site.is_closing, "refund-refused:account_closing")
+        require(site.heard_lately(now_s), "refund-refused:report_stale")
         require(site.lent_wh == 0, "refund-refused:emergency_credit")
         require(bought.taken_back is None, "refund-refused:taken_back_before")
-        keep_wh = site.level_wh("trip") + site.load_w * REPORT_GOOD_FOR_S // 3600
+        # A terminal in local mode acts by itself, so the notices must stay, at all that its rounds can draw; and at
+        # a level itself, too, something acts.
+        connected_w = max(site.load_w, site.device.rounds_w)
+        level_wh = site.level_wh("notice", load_w=connected_w) if site.terms.local else site.level_wh("trip")
+        keep_wh = level_wh + 1 + site.load_w * REPORT_GOOD_FOR_S // 3600
         return min(site.unused_of(bought), max(site.remaining_wh - keep_wh, 0))
 
     def release(self, taken: TakenBack, *, by_who_asked: bool) -> None:
@@ -298,12 +356,8 @@ class Bookkeeper:
 
     def pay_out(self, site: Site, taken: TakenBack, *, form: str) -> None:
         require(taken.state == "taking_back", "refund-over")
-        device = site.device
-        shown = device.order_no if device.order_no >= device.first_order_no else 0
-        same = shown == taken.order_no and device.paid_until_wh == taken.paid_until_wh
-        proved = taken.order_no == 0 or shown > taken.order_no or same
+        proved = taken.order_no == 0 or site.device.shows(taken.order_no, taken.paid_until_wh)
         require(taken.released or proved, "not-taken-back-yet")
-        require(self.drawer.state == "open", "no-open-shift")
         if taken.kind == "reversal":
             tenders = {kind: -fen for kind, fen in taken.purchase.tenders.items()}
         else:
@@ -324,6 +378,7 @@ class Bookkeeper:
         site.order_no += 1
         site.kept = money - energy_wh * bought.price
         site.lent_wh -= repaid_wh
+        bought.paid_for_wh += energy_wh
         self.book("energy_sold", energy_wh)
         site.move_energy(bought, energy_wh - repaid_wh)
         taken.state = "withdrawn"
@@ -349,6 +404,7 @@ class Bookkeeper:
 
     def exchange(self, site: Site, *, final_wh: int, start_wh: int, name: str, now_s: int) -> None:
         require(not site.closed, "no-contract-to-serve")
+        require(not site.is_closing, "contract-closing")
         device = site.device
         since_s = device.told_s if device.told_s is not None else device.fitted_s
         seconds = max(now_s - since_s, 0) + REPORT_GOOD_FOR_S
@@ -361,7 +417,7 @@ class Bookkeeper:
         self._post_up_to(site, final_wh)
         site.opening_wh += start_wh - final_wh
         site.paid_until_wh += start_wh - final_wh
-        site.device = Device(name=name, fitted_s=now_s, paid_until_wh=start_wh)
+        site.device = Device(name=name, fitted_s=now_s, rounds_w=120_000, paid_until_wh=start_wh)
         # Before the first deal nothing is controlled, and no order may begin it.
         if site.order_no:
             site.order_no += 1
@@ -369,8 +425,77 @@ class Bookkeeper:
             site.device.newest = (site.order_no, site.paid_until_wh)
         self.device_names.add(name)
 
-    def close_contract(self, site: Site) -> None:
+    def ask_closing(self, site: Site, *, now_s: int, by_approver: bool) -> Closing:
+        self._refuse_closed(site)
+        require(site.heard_lately(now_s), "closing-refused:report_stale")
+        require(site.power_w == 0, "closing-refused:load_running")
+        under_way = any(taken.state == "taking_back" for taken in site.refunds)
+        require(not under_way, "closing-refused:refund_under_way")
+        remaining_wh, lent_wh = site.remaining_wh, site.lent_wh
+        paid = site.worth_of(max(remaining_wh - lent_wh, 0)) + site.kept
+        owed = max(lent_wh - remaining_wh, 0) * site.price
+        site.order_no += 1
+        closing = Closing(
+            reading_wh=site.counter_wh,
+            remaining_wh=remaining_wh,
+            lent_wh=lent_wh,
+            debt_fen=site.debt_fen,
+            money_fen=int(paid) - site.debt_fen - int(owed + Fraction(1, 2)),
+            kept_after=paid - int(paid),
+            order_no=site.order_no,
+            asked_s=now_s,
+            asked_by_approver=by_approver,
+        )
+        self._post_up_to(site, closing.reading_wh)
+        self._move_all(site, closing, lent_wh=-lent_wh, wh=-remaining_wh)
+        site.closings.append(closing)
+        return closing
+
+    def _refuse_closed(self, site: Site) -> None:
         require(not site.closed, "contract-closed")
+        require(not site.is_closing, "contract-closing")
+
+    def _move_all(self, site: Site, closing: Closing, *, lent_wh: int, wh: int) -> None:
+        site.lent_wh += lent_wh
+        self.book("energy_sold", wh - lent_wh)
+        site.move_energy(closing, wh)
+        site.send_credit()
+
+    def _under_way(self, site: Site) -> Closing:
+        require(bool(site.closings), "no-such-closing")
+        require(site.is_closing, "closing-over")
+        return site.closings[-1]
+
+    def release_closing(self, site: Site, *, by_approver: bool) -> None:
+        closing = self._under_way(site)
+        require(not (by_approver and closing.asked_by_approver), "own-closing")
+        closing.released = True
+
+    def finish_closing(self, site: Site, *, form: str) -> None:
+        closing, device = self._under_way(site), site.device
+        read_after = device.told_s is not None and device.told_s >= closing.asked_s
+        proved = read_after and device.shows(closing.order_no, closing.reading_wh)
+        require(closing.released or proved, "not-given-up-yet")
+        require(device.told_wh == closing.reading_wh, "used-since-final-reading")
+        require(site.debt_fen == closing.debt_fen, "account-moved")
+        if closing.money_fen:
+            self._money({form: -closing.money_fen})
+        # All that was paid and does not go back was the price of what was supplied.
+        self.book("revenue", -(site.deposit_fen - site.debt_fen - closing.money_fen))
+        site.deposit_fen, site.debt_fen, site.kept = 0, 0, closing.kept_after
+        closing.state, site.closed = "finished", True
+
+    def withdraw_closing(self, site: Site) -> None:
+        closing = self._under_way(site)
+        closing.state = "withdrawn"
+        site.order_no += 1
+        self._move_all(site, closing, lent_wh=closing.lent_wh, wh=closing.remaining_wh)
+
+    def close_unused(self, site: Site) -> None:
+        self._refuse_closed(site)
+        left_wh = site.paid_until_wh - max(site.counter_wh, site.opening_wh)
+        stands = (site.deposit_fen, site.debt_fen, site.lent_wh, int(site.kept), left_wh)
+        require(not any(stands), "account-not-settled")
         site.closed = True
 
     def open_shift(self, float_fen: int) -> None:

@@ -22,6 +22,7 @@ _numbers = itertools.count(1)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--steps", type=int, default=2_000, help="how many steps the state machine takes at least")
+    parser.addoption("--steps-seed", type=int, default=1, help="another number gives the state machine other steps")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -28,10 +28,13 @@ from app.allowances.sweep import post_all
 from app.audit import service as audit
 from app.audit.rules import Deed
 from app.clock import Clock
+from app.closings import queries as closing_queries
+from app.closings import service as closings
+from app.closings.schemas import ClosingQuote, ClosingShown, ClosingToAsk, Finish
 from app.commands import service as commands
 from app.commands.rules import Evidence
 from app.customers.models import Customer
-from app.customers.rules import Industry, NoticePeriods, Threshold, Thresholds
+from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
 from app.customers.service import NewContact, NewCustomer, NewPrice, register_customer, set_price
 from app.database import Actor, Step, in_transaction, together, transaction
 from app.emergency import service as emergency
@@ -42,7 +45,7 @@ from app.http.idempotency import REPLAYED_HEADER, KeyedRequest
 from app.http.policies import Person
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
-from app.load_control.service import Pace, close_supply_point, reassess
+from app.load_control.service import Pace, reassess
 from app.purchases import service as purchases
 from app.purchases.schemas import PurchaseOut, SaleRequest
 from app.refunds import queries as refund_queries
@@ -84,7 +87,9 @@ _PAPERS = text("""
            (SELECT count(*) FROM idempotency_keys) AS answers,
            (SELECT state FROM shifts ORDER BY shift_no DESC LIMIT 1) AS shift,
            (SELECT jsonb_object_agg(state, number)
-              FROM (SELECT state, count(*) AS number FROM refunds GROUP BY state) AS states) AS refunds
+              FROM (SELECT state, count(*) AS number FROM refunds GROUP BY state) AS states) AS refunds,
+           (SELECT jsonb_object_agg(state, number)
+              FROM (SELECT state, count(*) AS number FROM closings GROUP BY state) AS states) AS closings
       FROM tills
 """)
 
@@ -173,6 +178,7 @@ class RealUtility:
                 customer=session.query(Customer).one(),
                 contract_no=contract_no,
                 capacity_kva=terms.capacity_kva,
+                control_mode=ControlMode.LOCAL if terms.local else ControlMode.REMOTE,
                 thresholds=thresholds,
                 notice_periods=NoticePeriods(written_s=terms.told_before_s - 1800, second_s=1800),
                 price=price,
@@ -319,8 +325,53 @@ class RealUtility:
         new = NewPrice(yuan_per_kwh=Decimal(price), valid_from=now)
         in_transaction(self.engine, set_price, contract_no, new, set_by=None, now=now)
 
-    def close_contract(self, contract_no: str, *, now: datetime) -> None:
-        in_transaction(self.engine, close_supply_point, contract_no, now=now)
+    def quote_closing(self, contract_no: str, *, now: datetime) -> ClosingQuote:
+        with transaction(self.engine) as session:
+            return ClosingQuote.of(*closings.would_settle(session, contract_no, pace=self.pace, now=now))
+
+    def _closing(
+        self, contract_no: str, deed: str, work: Callable[[Session], Any], *, by: str, now: datetime
+    ) -> Answer:
+        def do(session: Session) -> tuple[int, ClosingShown]:
+            work(session)
+            return 200, ClosingShown.seen(closing_queries.closing_seen(session, contract_no))
+
+        return self._ask(f"POST {contract_no}/closing/{deed}", {}, do, by=by, now=now)
+
+    def ask_closing(self, contract_no: str, *, by: str, now: datetime) -> Answer:
+        wanted = ClosingToAsk(reason="the works moves away")
+        new = closings.NewClosing(contract_no=contract_no, reason=wanted.reason, asked_by=self.people[by])
+        return self._closing(
+            contract_no, "ask", lambda session: closings.ask(session, new, pace=self.pace, now=now), by=by, now=now
+        )
+
+    def release_closing(self, contract_no: str, *, by: str, now: datetime) -> None:
+        approver_id = self.people[by]
+        in_transaction(self.engine, closings.release, contract_no, because="a fire", approver_id=approver_id, now=now)
+
+    def finish_closing(self, contract_no: str, *, form: str, money_fen: int, now: datetime) -> Answer:
+        """Finish a closing, the money in one form; cash is what no tenders mean."""
+        tender = {"kind": form, "amount_yuan": _yuan(abs(money_fen)), "reference": "slip"}
+        wanted = Finish.model_validate({"tenders": [tender] if form != "cash" and money_fen else []})
+        cashier_id = self.people["cashier"]
+
+        def finish(session: Session) -> None:
+            closings.finish(session, contract_no, tenders=wanted.taken, cashier_id=cashier_id, now=now)
+
+        return self._closing(contract_no, "finish", finish, by="cashier", now=now)
+
+    def withdraw_closing(self, contract_no: str, *, now: datetime) -> Answer:
+        by = self.people["cashier"]
+        return self._closing(
+            contract_no,
+            "withdraw",
+            lambda session: closings.withdraw(session, contract_no, by=by, pace=self.pace, now=now),
+            by="cashier",
+            now=now,
+        )
+
+    def close_unused(self, contract_no: str, *, now: datetime) -> None:
+        in_transaction(self.engine, closings.close_unused, contract_no, now=now)
 
     def report(self, contract_no: str, terminal_id: str, *, told: dict[str, int], power_w: int, now: datetime) -> int:
         """Have a terminal tell, commands proved and control look; returns the load that the service works with."""

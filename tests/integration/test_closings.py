@@ -35,7 +35,7 @@ def desk(database: Database) -> Iterator[Desk]:
     with transaction(database.engine) as session:
         contract = a_contract(session, contract_no=CONTRACT, price="0.8130", emergency_limit_wh=5_000_000)
         a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
-    with a_desk(database, staff=[Role.ACCOUNT_MANAGER]) as opened:
+    with a_desk(database, staff=[Role.ACCOUNT_MANAGER, Role.APPROVER]) as opened:
         yield opened
         assert broken(database) == []
 
@@ -195,7 +195,8 @@ def test_an_opening_balance_is_worth_its_share_of_what_was_paid_for_it(desk: Des
     tells(desk, order_no=1, paid_until_wh=4_000, supplied_wh=3_000)
     asked = asked_and_shown(desk)
     assert (asked["parts"][0]["worth_fen"], asked["money_fen"]) == ("33.333333333", 38)
-    assert finish(desk).json()["fraction_fen"] == "0.333333333"
+    transfer = {"kind": "transfer", "amount_yuan": "0.38", "reference": "20260302-7"}
+    assert finish(desk, tenders=[transfer]).json()["fraction_fen"] == "0.333333333"
     assert balances(desk) == EMPTY
 
 
