@@ -37,8 +37,9 @@ check: env ## what CI runs: format, lint, types, import contracts, tests with co
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='*/rules.py' --fail-under=100
 
-fuzz: env ## the long form of the hostile tests: 100,000 payloads a topic, many requests a route (about 10 minutes)
+fuzz: env ## the long form of hostile tests and state machine: 100,000 payloads a topic, 20,000 steps (over half an hour)
 	FUZZ_MESSAGES=100000 FUZZ_OVER_THE_BROKER=35000 FUZZ_EXAMPLES=100 $(BIN)/pytest -n 2 --durations=0 -m hostile
+	$(BIN)/pytest tests/integration/test_state_machine.py --steps 20000
 
 bench: env ## measure speed as ratios to bare parts; figures in build/bench.json
 	$(BIN)/wattgate bench

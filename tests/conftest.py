@@ -17,6 +17,21 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder with a random name is m
 _ROOM_FOR_DATABASES_BYTES = 4 * 2**30
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--steps", type=int, default=2_000, help="how many steps the state machine takes at least")
+    parser.addoption("--steps-seed", type=int, default=1, help="another number gives the state machine other steps")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how often the state machine took each of its steps."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, ran in report.user_properties:
+            if name == "steps":
+                terminalreporter.section(f"steps of {report.nodeid.rpartition('::')[2]}")
+                for rule, times in sorted(ran.items(), key=lambda item: -item[1]):
+                    terminalreporter.line(f"{times:8,}  {rule}")
+
+
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
     """A folder of a short name: the path of a Unix socket has 107 characters at most.

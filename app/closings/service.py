@@ -143,7 +143,7 @@ def finish(
         NoSuchContract, NoSuchClosing, ClosingOver: there is nothing to finish.
         NotGivenUpYet: the terminal has not shown its order, and nobody has released it.
         UsedSinceFinalReading, AccountMoved: it would not settle what stands.
-        NoOpenShift, TenderUnusable, TendersUnequal: the money could not be moved.
+        NoOpenShift, TillLacksCash, TenderUnusable, TendersUnequal: the money could not be moved.
     """
     contract, closing = _under_way(session, contract_no)
     _refuse_unproved(session, closing)
@@ -151,6 +151,7 @@ def finish(
     if closing.money_fen:
         numbered = shifts.take_number(session, cashier_id)
         taken = _tenders(closing, tenders)
+        shifts.refuse_cash_not_held(session, numbered, taken)
     settle_money(session, closing, taken, numbered=numbered, by=cashier_id, now=now)
     if numbered is not None:
         closing.receipt_id = shifts.write_receipt(

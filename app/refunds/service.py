@@ -119,7 +119,7 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
         NoSuchRefund, RefundOver: there is nothing to pay.
         NotTakenBackYet: the terminal has not shown it, and nobody has released it.
         OwnRefund: the cashier has released it as an approver.
-        NoOpenShift: there is no till to pay from.
+        NoOpenShift, TillLacksCash: there is no till to pay from, or not that much cash in it.
     """
     refund, purchase = _under_lock(session, refund_id)
     held = queries.terminals_hold(session, [refund.supply_point_id])[refund.supply_point_id]
@@ -129,6 +129,7 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
         raise NotTakenBackYet(terminal_order_no=held.order_no, order_no=refund.order_no)
     numbered = shifts.take_number(session, cashier_id)
     tenders = _tenders(session, refund, purchase, tender=tender)
+    shifts.refuse_cash_not_held(session, numbered, tenders)
     money_fen = refund.deposit_back_fen + refund.debt_reopened_fen
     lines = [*money_lines(tenders)]
     if refund.deposit_back_fen:

@@ -65,6 +65,30 @@ class TenderUnusable(Refused):
         super().__init__(detail, remedy=remedy, kind=kind.value)
 
 
+class TillLacksCash(Refused):
+    """The books would hold a till below nothing; how much it holds is not told, since its count is blind."""
+
+    title = "The till does not hold that much cash"
+
+    def __init__(self, *, wanted_fen: int) -> None:
+        super().__init__(
+            f"{wanted_fen} fen in cash are to go out, and the shift has not taken in that much with its float.",
+            remedy="Pay by transfer where that is possible, or have the shift closed and open one with more float.",
+            wanted_fen=wanted_fen,
+        )
+
+
+def check_cash(tenders: Sequence[Tender], *, held_fen: int) -> None:
+    """Hold cash that goes out to what the till must hold: 300.00 out of 250.00 are refused, by transfer they pass.
+
+    Raises:
+        TillLacksCash: more would go out.
+    """
+    change_fen = sum(tender.amount_fen for tender in tenders if tender.kind is TenderKind.CASH)
+    if change_fen < 0 and held_fen + change_fen < 0:
+        raise TillLacksCash(wanted_fen=-change_fen)
+
+
 def check_tenders(tenders: Sequence[Tender], *, amount_fen: int, cheque_cleared: bool = False) -> None:
     """Hold the tenders of a payment to its amount: 500.00 yuan are 300.00 in cash and 200.00 by card "4711".
 

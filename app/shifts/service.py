@@ -18,7 +18,7 @@ from app.errors import Conflict, NotFound, Refused
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.shifts.models import Shift, Till
-from app.shifts.rules import ReceiptKind, ShiftState, Tender
+from app.shifts.rules import ReceiptKind, ShiftState, Tender, check_cash
 
 _OPEN_SHIFT = text("""
     SELECT shift.id FROM shifts AS shift JOIN tills AS till ON till.open_shift_id = shift.id
@@ -55,6 +55,14 @@ WRITE_RECEIPT = """
     )
 """
 _WRITE_RECEIPT_ALONE = text(WRITE_RECEIPT + " SELECT 1")
+
+_CASH_HELD = text("""
+    SELECT shift.float_fen + coalesce(
+               (SELECT sum(tender.amount_fen) FROM receipts AS receipt
+                  JOIN tenders AS tender ON tender.receipt_id = receipt.id AND tender.kind = 'cash'
+                 WHERE receipt.shift_id = shift.id), 0)::bigint
+      FROM shifts AS shift WHERE shift.id = :shift_id
+""")
 
 
 class NoOpenShift(Refused):
@@ -156,6 +164,16 @@ def take_number(session: Session, cashier_id: UUID) -> Numbered:
     (numbered,) = together(session, to_take_number(cashier_id))
     taken: Numbered = numbered
     return taken
+
+
+def refuse_cash_not_held(session: Session, numbered: Numbered, tenders: Sequence[Tender]) -> None:
+    """Refuse to give out cash that the till cannot hold; its lock came with the receipt's number.
+
+    Raises:
+        TillLacksCash: the float and what the shift has taken in are less.
+    """
+    held_fen: int = session.execute(_CASH_HELD, {"shift_id": numbered.shift_id}).scalar_one()
+    check_cash(tenders, held_fen=held_fen)
 
 
 def receipt_values(new: NewReceipt, numbered: Numbered, *, receipt_no: str, now: datetime) -> dict[str, Any]:

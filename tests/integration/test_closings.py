@@ -195,7 +195,8 @@ def test_an_opening_balance_is_worth_its_share_of_what_was_paid_for_it(desk: Des
     tells(desk, order_no=1, paid_until_wh=4_000, supplied_wh=3_000)
     asked = asked_and_shown(desk)
     assert (asked["parts"][0]["worth_fen"], asked["money_fen"]) == ("33.333333333", 38)
-    assert finish(desk).json()["fraction_fen"] == "0.333333333"
+    transfer = {"kind": "transfer", "amount_yuan": "0.38", "reference": "20260302-7"}
+    assert finish(desk, tenders=[transfer]).json()["fraction_fen"] == "0.333333333"
     assert balances(desk) == EMPTY
 
 
@@ -408,3 +409,17 @@ def test_the_record_names_every_transaction_of_a_closing(desk: Desk) -> None:
         "FROM audit_events WHERE action LIKE 'closing.%' OR action = 'contract.closed'",
     )
     assert (sorted(rows.actions), rows.transactions) == (["closing.asked", "closing.finished", "contract.closed"], 2)
+
+
+def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Desk) -> None:
+    by_card = [{"kind": "card", "amount_yuan": "24390.00", "reference": "4711"}]
+    sold = desk.post(
+        "/purchases",
+        {"contract_no": CONTRACT, "amount_yuan": "24390.00", "tenders": by_card},
+        role=Role.CASHIER,
+    ).json()
+    tells(desk, order_no=sold["order_no"], paid_until_wh=sold["paid_until_wh"], supplied_wh=0)
+    asked_and_shown(desk)
+    assert refusal(finish(desk)) == (409, "till-lacks-cash")
+    transfer = {"kind": "transfer", "amount_yuan": "24390.00", "reference": "20260302-7"}
+    assert finish(desk, tenders=[transfer]).json()["state"] == "finished"

@@ -314,3 +314,18 @@ def test_a_withdrawn_reversal_gives_back_only_what_is_still_lent(desk: Desk) -> 
     withdrawn = desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER)
     assert (withdrawn.status_code, withdrawn.json()["state"]) == (200, "withdrawn")
     assert point(desk)["paid_until_wh"] == 1_000_000 + 500_000 + 500_000 + 2_000_000
+
+
+def test_cash_that_the_shift_does_not_hold_is_not_paid_out(desk: Desk) -> None:
+    by_card = [{"kind": "card", "amount_yuan": "81300.00", "reference": "4711"}]
+    sold = sell(desk, "81300.00", tenders=by_card)
+    terminal_tells(desk, order_no=sold["order_no"], paid_until_wh=sold["paid_until_wh"])
+    asked = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    terminal_tells(desk, order_no=asked["order_no"], paid_until_wh=asked["paid_until_wh"])
+    assert refusal(pay(desk, asked["id"])) == (409, "till-lacks-cash")
+    sell(desk, "812.99")
+    assert refusal(pay(desk, asked["id"])) == (409, "till-lacks-cash")
+    sell(desk, "0.01")
+    paid = pay(desk, asked["id"])
+    assert paid.status_code == 200, paid.text
+    assert paid.json()["state"] == "paid_out"

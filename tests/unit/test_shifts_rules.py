@@ -8,6 +8,8 @@ from app.shifts.rules import (
     TenderKind,
     TendersUnequal,
     TenderUnusable,
+    TillLacksCash,
+    check_cash,
     check_tenders,
     money_lines,
     receipt_no,
@@ -59,3 +61,13 @@ def test_cash_lies_in_the_till_and_all_else_at_the_bank() -> None:
 
 def test_a_receipt_is_numbered_within_its_till() -> None:
     assert receipt_no("PD-1", 12) == "PD-1-0000012"
+
+
+def test_cash_goes_out_up_to_what_the_till_holds() -> None:
+    paid = [Tender(kind=TenderKind.CASH, amount_fen=-30_000)]
+    check_cash(paid, held_fen=30_000)
+    check_cash([Tender(kind=TenderKind.TRANSFER, amount_fen=-30_000)], held_fen=0)
+    check_cash([Tender(kind=TenderKind.CASH, amount_fen=1)], held_fen=-5)
+    with pytest.raises(TillLacksCash) as refused:
+        check_cash(paid, held_fen=29_999)
+    assert refused.value.facts["wanted_fen"] == 30_000
