@@ -408,3 +408,19 @@ def test_the_record_names_every_transaction_of_a_closing(desk: Desk) -> None:
         "FROM audit_events WHERE action LIKE 'closing.%' OR action = 'contract.closed'",
     )
     assert (sorted(rows.actions), rows.transactions) == (["closing.asked", "closing.finished", "contract.closed"], 2)
+
+
+def test_a_terminal_that_cannot_have_been_told_so_finishes_no_closing(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    asked = ask(desk).json()
+    for order_no, paid_until_wh in (
+        (asked["order_no"] + 1, 900_000),
+        (2**31, 900_000),
+        (asked["order_no"], 900_001),
+        (asked["order_no"] - 1, 900_000),
+    ):
+        tells(desk, order_no=order_no, paid_until_wh=paid_until_wh, supplied_wh=900_000)
+        assert desk.get(CLOSING).json()["given_up"] is False
+        assert refusal(finish(desk)) == (409, "not-given-up-yet")
+    tells(desk, order_no=asked["order_no"], paid_until_wh=900_000, supplied_wh=900_000)
+    assert finish(desk).json()["state"] == "finished"
