@@ -225,7 +225,7 @@ def given_up(session: Session, closing: Closing, now_stands: Stands) -> bool:
     """Tell whether the terminal has shown the closing's order and read its counter after it."""
     held = terminals_hold(session, [closing.supply_point_id])[closing.supply_point_id]
     read_after = now_stands.counted_at is not None and now_stands.counted_at >= closing.asked_at
-    return read_after and held.has_shown(order_no=closing.order_no, paid_until_wh=closing.reading_wh)
+    return read_after and held.has_shown(closing.order_no)
 
 
 class Names(NamedTuple):

@@ -58,7 +58,8 @@ class NotGivenUpYet(Refused):
 
     def __init__(self, *, terminal_order_no: int, order_no: int) -> None:
         super().__init__(
-            f"The terminal has told of order {terminal_order_no}; it must report after order {order_no}.",
+            f"The terminal has told of order {terminal_order_no}; it must show order {order_no}, or a later one "
+            "that it was given here, hold no more than that order says, and have reported since.",
             remedy="Wait until it has reported, or ask an approver to release the closing with a reason.",
             terminal_order_no=terminal_order_no,
             order_no=order_no,

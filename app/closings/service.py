@@ -180,7 +180,7 @@ def _refuse_unproved(session: Session, closing: Closing) -> None:
     now_stands = queries.stands(session, closing.supply_point_id)
     if closing.released_by is None and not queries.given_up(session, closing, now_stands):
         held = terminals_hold(session, [closing.supply_point_id])[closing.supply_point_id]
-        raise NotGivenUpYet(terminal_order_no=held.order_no, order_no=closing.order_no)
+        raise NotGivenUpYet(terminal_order_no=held.told_order_no, order_no=closing.order_no)
     counter_wh = closing.reading_wh if now_stands.counter_wh is None else now_stands.counter_wh
     if counter_wh != closing.reading_wh:
         raise UsedSinceFinalReading(reading_wh=closing.reading_wh, counter_wh=counter_wh)

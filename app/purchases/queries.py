@@ -15,6 +15,7 @@ from app.customers.queries import NoSuchContract
 from app.customers.rules import ContractClosed, ContractClosing, NoPriceInForce, Threshold
 from app.database import Step, together
 from app.errors import NotFound
+from app.load_control.queries import TAKING_BACK
 from app.purchases.models import Purchase
 from app.shifts import models as shifts
 from app.staff.models import StaffMember
@@ -27,12 +28,7 @@ _COUNTER = """
            contract.supply_point_id,
            contract.warning_wh, contract.warning_hours, contract.trip_wh - contract.overdraft_wh AS trip_wh,
            contract.debt_share_percent, lent.balance AS emergency_wh,
-           EXISTS (SELECT FROM refunds AS refund
-                    WHERE refund.supply_point_id = contract.supply_point_id AND refund.state <> 'withdrawn'
-                      AND refund.order_no > coalesce((live.state->>'order_no')::bigint, 0))
-           OR EXISTS (SELECT FROM terminal_exchanges AS exchange
-                       WHERE exchange.supply_point_id = contract.supply_point_id
-                         AND exchange.order_no > coalesce((live.state->>'order_no')::bigint, 0)) AS taking_back,
+           {taking_back} AS taking_back,
            price.yuan_per_kwh, price.valid_until AS price_until,
            allowance.paid_until_wh, allowance.kept_nfen, receivable.balance AS debt_fen,
            terminal.id AS terminal_id, live.recent_load_w, live.supplied_wh, point.point_no,
@@ -53,8 +49,8 @@ _COUNTER = """
             WHERE contract_id = contract.id AND valid_from <= :at ORDER BY valid_from DESC LIMIT 1) AS price ON true
      WHERE contract.contract_no = :contract_no
 """
-_TO_QUOTE = text(_COUNTER.format(number="NULL"))
-_TO_SELL = text(_COUNTER.format(number="nextval('purchase_numbers')"))
+_TO_QUOTE = text(_COUNTER.format(number="NULL", taking_back=TAKING_BACK))
+_TO_SELL = text(_COUNTER.format(number="nextval('purchase_numbers')", taking_back=TAKING_BACK))
 
 
 class NoSuchPurchase(NotFound):

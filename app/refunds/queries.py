@@ -52,17 +52,12 @@ _STANDS = text("""
      WHERE allowance.supply_point_id = :point
 """)
 
-# An order that the terminal was never given here is one of where it served before, and proves nothing.
-_HELD = text("""
-    SELECT terminal.supply_point_id,
-           CASE WHEN (live.state->>'order_no')::bigint BETWEEN coalesce(exchange.order_no, 0)
-                     AND terminal.last_order_no
-                THEN (live.state->>'order_no')::bigint ELSE 0 END AS order_no,
-           (live.state->>'paid_until_wh')::bigint AS paid_until_wh
+_HELD = text(f"""
+    SELECT terminal.supply_point_id, {load_control.SHOWN_ORDER} AS shown_order_no,
+           coalesce((live.state->>'order_no')::bigint, 0) AS told_order_no
       FROM terminals AS terminal JOIN terminal_live AS live ON live.terminal_id = terminal.id
-      LEFT JOIN terminal_exchanges AS exchange ON exchange.new_terminal_id = terminal.id
      WHERE terminal.supply_point_id = ANY(:points) AND terminal.retired_at IS NULL
-""")
+""")  # noqa: S608 - put together from texts of our own
 
 
 class NoSuchRefund(NotFound):
@@ -153,29 +148,30 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
 
 
 class TerminalHolds(NamedTuple):
-    """The order that a terminal last told of, and up to where it holds energy."""
+    """The order that a terminal last told of, and the one that it has shown: given to it here, and holding no more.
 
-    order_no: int
-    paid_until_wh: int | None
+    Told of order 7 where 5 was the last, or of order 5 with more Wh than order 5 said: shown is 0.
+    """
+
+    shown_order_no: int
+    told_order_no: int
 
     def has_taken_back(self, refund: Refund) -> bool:
         """Tell whether the terminal has shown the refund's order, or a later one, which carries it as well."""
-        shown = self.has_shown(order_no=refund.order_no, paid_until_wh=refund.paid_until_wh)
-        return refund.order_no == 0 or shown
+        return self.has_shown(refund.order_no)
 
-    def has_shown(self, *, order_no: int, paid_until_wh: int) -> bool:
+    def has_shown(self, order_no: int) -> bool:
         """Tell whether the terminal has shown an order, or a later one, which carries it as well."""
-        same = self.order_no == order_no and self.paid_until_wh == paid_until_wh
-        return self.order_no > order_no or same
+        return self.shown_order_no >= order_no
 
 
-_HOLDS_NOTHING = TerminalHolds(0, None)
+_HOLDS_NOTHING = TerminalHolds(0, 0)
 
 
 def terminals_hold(session: Session, supply_point_ids: Iterable[UUID]) -> defaultdict[UUID, TerminalHolds]:
     """Return what the terminal of each supply point holds, as it last told; nothing where none stands."""
     rows = session.execute(_HELD, {"points": list(supply_point_ids)})
-    told = {row.supply_point_id: TerminalHolds(row.order_no, row.paid_until_wh) for row in rows}
+    told = {row.supply_point_id: TerminalHolds(row.shown_order_no, row.told_order_no) for row in rows}
     return defaultdict(lambda: _HOLDS_NOTHING, told)
 
 

@@ -43,7 +43,8 @@ class NotTakenBackYet(Refused):
 
     def __init__(self, *, terminal_order_no: int, order_no: int) -> None:
         super().__init__(
-            f"The terminal has told of order {terminal_order_no}, and the refund is order {order_no}.",
+            f"The terminal has told of order {terminal_order_no}; it must show order {order_no}, or a later one "
+            "that it was given here, and hold no more than that order says.",
             remedy="Wait until the terminal has it, or ask an approver to release the money with a reason.",
             terminal_order_no=terminal_order_no,
             order_no=order_no,

@@ -94,7 +94,9 @@ class RefundShown(BaseModel):
     paid_until_wh: int
     order_no: int
     command_id: UUID | None
-    taken_back: bool = Field(description="the terminal has shown this order or a later one")
+    taken_back: bool = Field(
+        description="the terminal has shown this order, or a later one that it was given, and holds no more"
+    )
     asked_by: UUID
     asked_at: datetime
     released_by: UUID | None

@@ -126,7 +126,7 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
     if refund.released_by == cashier_id:
         raise OwnRefund
     if refund.released_by is None and not held.has_taken_back(refund):
-        raise NotTakenBackYet(terminal_order_no=held.order_no, order_no=refund.order_no)
+        raise NotTakenBackYet(terminal_order_no=held.told_order_no, order_no=refund.order_no)
     numbered = shifts.take_number(session, cashier_id)
     tenders = _tenders(session, refund, purchase, tender=tender)
     shifts.refuse_cash_not_held(session, numbered, tenders)

@@ -423,3 +423,19 @@ def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Des
     assert refusal(finish(desk)) == (409, "till-lacks-cash")
     transfer = {"kind": "transfer", "amount_yuan": "24390.00", "reference": "20260302-7"}
     assert finish(desk, tenders=[transfer]).json()["state"] == "finished"
+
+
+def test_a_terminal_that_cannot_have_been_told_so_finishes_no_closing(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    asked = ask(desk).json()
+    for order_no, paid_until_wh in (
+        (asked["order_no"] + 1, 900_000),
+        (2**31, 900_000),
+        (asked["order_no"], 900_001),
+        (asked["order_no"] - 1, 900_000),
+    ):
+        tells(desk, order_no=order_no, paid_until_wh=paid_until_wh, supplied_wh=900_000)
+        assert desk.get(CLOSING).json()["given_up"] is False
+        assert refusal(finish(desk)) == (409, "not-given-up-yet")
+    tells(desk, order_no=asked["order_no"], paid_until_wh=900_000, supplied_wh=900_000)
+    assert finish(desk).json()["state"] == "finished"

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from app.customers.queries import contract_by_no
 from app.customers.rules import ControlMode
 from app.database import transaction
+from app.load_control.queries import pictures
 from app.load_control.service import reassess
 from app.roles import Role
 from app.verification import INVARIANTS, find_broken
@@ -329,3 +330,73 @@ def test_cash_that_the_shift_does_not_hold_is_not_paid_out(desk: Desk) -> None:
     paid = pay(desk, asked["id"])
     assert paid.status_code == 200, paid.text
     assert paid.json()["state"] == "paid_out"
+
+
+def told_by_liars(*, order_no: int, paid_until_wh: int) -> list[dict[str, int]]:
+    """What proves nothing: an order never given, the order with more energy than it said, an earlier order."""
+    return [
+        {"order_no": order_no + 1, "paid_until_wh": paid_until_wh},
+        {"order_no": 2**31, "paid_until_wh": paid_until_wh},
+        {"order_no": order_no, "paid_until_wh": paid_until_wh + 1},
+        {"order_no": order_no - 1, "paid_until_wh": paid_until_wh},
+    ]
+
+
+def test_a_terminal_that_cannot_have_been_told_so_proves_nothing(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    for lie in told_by_liars(order_no=refund["order_no"], paid_until_wh=19_000_000):
+        terminal_tells(desk, **lie)
+        assert desk.get(f"/refunds/{refund['id']}").json()["taken_back"] is False, lie
+        assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet"), lie
+    # The next order is counted on from what it claims, and must not make a lie of before true.
+    terminal_tells(desk, order_no=7, paid_until_wh=19_000_000)
+    assert sell(desk, "813.00")["order_no"] == 8
+    assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet")
+    with desk.database.engine.connect() as connection:
+        args = connection.scalar(text("SELECT args FROM commands WHERE op = 'credit' ORDER BY version DESC LIMIT 1"))
+    assert args["mode"] == "refresh"
+    terminal_tells(desk, order_no=8, paid_until_wh=20_000_001)
+    assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet")
+    terminal_tells(desk, order_no=8, paid_until_wh=20_000_000)
+    assert pay(desk, refund["id"]).json()["state"] == "paid_out"
+
+
+def test_a_refund_that_was_released_is_asked_of_the_terminal_on_and_on(desk: Desk) -> None:
+    sold = sell(desk, "162600.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=200_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    desk.post(f"/refunds/{refund['id']}/release", {"reason": "burnt down"}, role=Role.APPROVER)
+    assert pay(desk, refund["id"]).json()["state"] == "paid_out"
+    for order_no, paid_until_wh, is_lowering in (
+        (refund["order_no"] + 5, 199_000_000, True),
+        (refund["order_no"], 199_000_001, True),
+        (refund["order_no"], 199_000_000, False),
+    ):
+        terminal_tells(desk, order_no=order_no, paid_until_wh=paid_until_wh)
+        with transaction(desk.database.engine) as session:
+            (picture,) = pictures(
+                session,
+                [contract_by_no(session, CONTRACT).supply_point_id],
+                report_valid_for=desk.pace.report_valid_for,
+                retry_after=desk.pace.retry_after,
+            )
+        assert picture.facts.taking_back is is_lowering
+
+
+def test_what_was_proved_and_paid_out_is_not_asked_again_after_a_restore(desk: Desk) -> None:
+    sold = sell(desk, "162600.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=200_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    terminal_tells(desk, order_no=refund["order_no"], paid_until_wh=199_000_000)
+    pay(desk, refund["id"])
+    # The terminal holds a purchase of today that the books have lost; it must not be lowered.
+    terminal_tells(desk, order_no=refund["order_no"] + 1, paid_until_wh=250_000_000)
+    with transaction(desk.database.engine) as session:
+        point_id = contract_by_no(session, CONTRACT).supply_point_id
+        before = session.scalar(text("SELECT count(*) FROM commands WHERE op = 'credit'"))
+        session.execute(text("UPDATE commands SET state = 'verified', ended_at = now()"))
+        reassess(session, [point_id], trigger="test", pace=desk.pace, now=datetime.now(UTC))
+        assert session.scalar(text("SELECT count(*) FROM commands WHERE op = 'credit'")) == before
+    terminal_tells(desk, order_no=refund["order_no"], paid_until_wh=199_000_000)
