@@ -139,7 +139,7 @@ class Site:
     purchases: list[Bought] = field(default_factory=list)
     refunds: list[TakenBack] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)
-    last_deal: object = None
+    deals: list["Bought | TakenBack"] = field(default_factory=list)
 
     @property
     def remaining_wh(self) -> int:
@@ -189,6 +189,16 @@ class Site:
                 return mine
             left_wh -= mine
         return 0
+
+    def is_newest(self, purchase: Bought) -> bool:
+        """Whether nothing came after a purchase but what was reversed and paid out, as if it had not been."""
+        for later in reversed(self.deals):
+            if later is purchase:
+                return True
+            end = later.taken_back if isinstance(later, Bought) else later
+            if end is None or end.kind != "reversal" or end.state != "paid_out":
+                return False
+        return False
 
     def worth_of(self, left_wh: int) -> Fraction:
         """Return what energy that is left was paid with: what was paid for first was used first."""
@@ -279,7 +289,7 @@ class Bookkeeper:
         self.book("energy_sold", energy_wh)
         site.move_energy(bought, bought.granted_wh)
         site.purchases.append(bought)
-        site.last_deal = bought
+        site.deals.append(bought)
         return bought
 
     def owe(self, site: Site, fen: int) -> None:
@@ -303,7 +313,7 @@ class Bookkeeper:
     ) -> TakenBack:
         most_wh = self._most_that_can_go_back(site, bought, now_s=now_s)
         if kind == "reversal":
-            require(site.last_deal is bought, "refund-refused:not_the_newest")
+            require(site.is_newest(bought), "refund-refused:not_the_newest")
             require(site.unused_of(bought) >= bought.granted_wh, "refund-refused:used_already")
             require(most_wh >= bought.granted_wh, "refund-refused:would_cut")
             energy_wh, back_fen = bought.granted_wh, bought.paid_fen - bought.debt_paid_fen
@@ -333,7 +343,7 @@ class Bookkeeper:
         )
         bought.taken_back = taken
         site.refunds.append(taken)
-        site.last_deal = taken
+        site.deals.append(taken)
         return taken
 
     def _most_that_can_go_back(self, site: Site, bought: Bought, *, now_s: int) -> int:
@@ -383,7 +393,7 @@ class Bookkeeper:
         site.move_energy(bought, energy_wh - repaid_wh)
         taken.state = "withdrawn"
         bought.taken_back = None
-        site.last_deal = taken
+        site.deals.append(taken)
 
     def report(self, site: Site, *, used_wh: int, takes_over: bool, now_s: int) -> None:
         device = site.device

@@ -317,7 +317,12 @@ class Machine(RuleBasedStateMachine):
         assert told["money_fen"] == quoted.money_fen == taken.deposit_fen + taken.debt_fen
         assert (told["order_no"], told["paid_until_wh"]) == (taken.order_no, taken.paid_until_wh)
 
-    @deed(3, when=lambda self: bool(self.refund_ids), which=indexes, by=st.sampled_from(["approver", "second"]))
+    @deed(
+        5,
+        when=lambda self: bool(self.refund_ids),
+        which=st.one_of(st.just(0), indexes),
+        by=st.sampled_from(["approver", "second"]),
+    )
     def release(self, which: int, by: str) -> None:
         self._begin("release")
         _, taken, refund_id = self._any_refund(which)
@@ -328,7 +333,7 @@ class Machine(RuleBasedStateMachine):
         )
 
     @deed(
-        7,
+        9,
         when=lambda self: bool(self.refund_ids),
         which=st.one_of(st.just(0), indexes),
         form=st.sampled_from(["cash", "transfer"]),
@@ -416,7 +421,7 @@ class Machine(RuleBasedStateMachine):
 
     # The till's day
 
-    @deed(2, cash=st.sampled_from([0, 0, -5_000, 3]), slips=st.sampled_from([0, 0, 7]))
+    @deed(3, cash=st.sampled_from([0, 0, -5_000, 3]), slips=st.sampled_from([0, 0, 7]))
     def count(self, cash: int, slips: int) -> None:
         self._begin("count the till")
         drawer = self.plain.drawer
@@ -428,7 +433,7 @@ class Machine(RuleBasedStateMachine):
             lambda: self.real.count(cash_fen=cash_fen, slips=found, now=self.now),
         )
 
-    @deed(2, when=lambda self: self.plain.drawer.state != "open")
+    @deed(4, when=lambda self: self.plain.drawer.state != "open")
     def ask_to_count_again(self) -> None:
         self._begin("ask to count again")
         self.both(self.plain.ask_to_count_again, lambda: self.real.ask_to_count_again(now=self.now))
@@ -445,7 +450,8 @@ class Machine(RuleBasedStateMachine):
             lambda: self.real.close_shift(reason=reason, now=self.now),
         )
 
-    @deed(8, when=lambda self: self.plain.drawer.state != "open", float_fen=st.sampled_from([0, 1, 50_000]))
+    @deed(12, when=lambda self: self.plain.drawer.state == "closed", float_fen=st.sampled_from([0, 1, 50_000]))
+    @deed(2, float_fen=st.sampled_from([0, 1, 50_000]))
     def open_shift(self, float_fen: int) -> None:
         self._begin("open a shift")
         self.both(lambda: self.plain.open_shift(float_fen), lambda: self.real.open_shift(float_fen, now=self.now))
@@ -636,4 +642,4 @@ def test_the_utility_and_its_books_on_paper_agree_after_every_step(
                 break
     finally:
         record_property("steps", dict(ran))
-    assert {name for name in DONE if ran[name] < wanted // 400} == set()
+    assert {name for name in DONE if ran[name] < wanted // 1000} == set()
