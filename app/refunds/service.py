@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from app.allowances.queries import allowance_of
 from app.audit import service as audit
 from app.audit.rules import Deed
+from app.commands.models import Command
 from app.customers import service as customers
 from app.database import new_id, together
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
+from app.load_control.queries import pictures
+from app.load_control.reasons import Reason
 from app.load_control.service import Pace
 from app.purchases.models import Purchase
 from app.refunds import queries
@@ -30,6 +33,7 @@ from app.refunds.rules import (
     TakeBack,
     bought_again,
     take_back,
+    why_held,
 )
 from app.shifts import service as shifts
 from app.shifts.rules import ReceiptKind, Tender, TenderKind, money_lines, receipt_no
@@ -213,6 +217,20 @@ def withdraw(session: Session, refund_id: UUID, *, by: UUID, pace: Pace, now: da
     posted = [refund.regrant_transaction_id]
     _record(session, refund, purchase, action="refund.withdrawn", posted=posted, now=now)
     return refund
+
+
+def reasons_against(session: Session, command: Command, *, pace: Pace, now: datetime) -> tuple[Reason, ...]:
+    """Check at the last moment, with the supply point locked, whether a credit may lower its terminal."""
+    customers.lock_supply_points(session, [command.supply_point_id])
+    found = pictures(
+        session,
+        [command.supply_point_id],
+        report_valid_for=pace.report_valid_for,
+        retry_after=pace.retry_after,
+    )
+    if not found:
+        return ()
+    return why_held(found[0].facts, paid_until_wh=command.args["paid_until_wh"], now=now)
 
 
 def _under_lock(session: Session, refund_id: UUID) -> tuple[Refund, Purchase]:
