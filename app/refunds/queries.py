@@ -103,7 +103,9 @@ class Asked:
 
 
 def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: datetime) -> Asked:
-    """Ask how much of a purchase has been used and what could be spared, under the supply point's lock.
+    """Ask how much of a purchase has been used and what could be spared.
+
+    It holds for as long as the caller has the supply point's lock; a quote has none.
 
     Raises:
         NothingToAsk: no open contract, or no terminal.

@@ -123,7 +123,12 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class TakeBack:
-    """What is taken back. ``energy x price + kept before = deposit back x 10^9 + kept after``, exactly."""
+    """What is taken back. ``(energy + lent again) x price + kept before = deposit x 10^9 + kept after``, exactly.
+
+    ``energy_wh`` leaves the terminal. A reversal lends the emergency credit again that its purchase gave back: of
+    10 000 000 Wh bought, 2 000 000 gave back what was lent, so 8 000 000 leave the terminal, and the money is that of
+    10 000 000.
+    """
 
     energy_wh: int
     deposit_back_fen: int
