@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import structlog
 from prometheus_client import Gauge, start_http_server
@@ -19,6 +20,7 @@ from app.cheques import sweep as cheques_sweep
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command
+from app.commands.rules import Op
 from app.commands.sweep import CommandFigures
 from app.database import connect, in_transaction, watch_pool
 from app.load_control import service as load_control
@@ -26,6 +28,7 @@ from app.load_control import sweep as load_control_sweep
 from app.load_control.service import Pace
 from app.mqtt.client import BrokerAddress, BrokerLink, Publication
 from app.mqtt.signing import CommandSigner
+from app.refunds import service as refunds
 from app.settings import Settings
 from app.terminal_reports import sweep as terminal_reports_sweep
 from app.terminal_reports.ingest import Ingest, send_clocks
@@ -117,9 +120,9 @@ class Worker:
     def _publish(self, topic: str, payload: bytes) -> Publication:
         return self._link.publish(topic, payload)
 
-    def _reasons_against(self, session: Session, command: Command, now: datetime) -> list[str]:
-        found = load_control.reasons_against(session, command, pace=self._pace, now=now)
-        return [reason.text("en") for reason in found]
+    def _reasons_against(self, session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
+        asked = refunds.reasons_against if command.op == Op.CREDIT else load_control.reasons_against
+        return [reason.as_json() for reason in asked(session, command, pace=self._pace, now=now)]
 
     def _dispatch(self) -> None:
         self._dispatcher.give_up()

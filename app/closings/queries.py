@@ -9,7 +9,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.closings.models import Closing
-from app.closings.rules import Account, ClosingRefused, Readiness, Source
+from app.closings.rules import Account, ClosingRefused, ClosingState, Readiness, Source
+from app.commands.queries import held_at
 from app.commands.rules import IN_DOUBT
 from app.customers import queries as customers
 from app.customers.models import SupplyContract
@@ -201,6 +202,7 @@ class ClosingSeen(NamedTuple):
     receipt_no: str | None
     used_since_wh: int
     given_up: bool
+    held: list[dict[str, Any]]
 
 
 def closing_seen(session: Session, contract_no: str) -> ClosingSeen:
@@ -212,12 +214,14 @@ def closing_seen(session: Session, contract_no: str) -> ClosingSeen:
     closing = latest_closing(session, customers.contract_by_no(session, contract_no))
     receipt_no = session.scalar(select(Receipt.receipt_no).where(Receipt.id == closing.receipt_id))
     now_stands = stands(session, closing.supply_point_id)
+    under_way = closing.state == ClosingState.CLOSING
     return ClosingSeen(
         closing=closing,
         contract_no=contract_no,
         receipt_no=receipt_no,
         used_since_wh=max((now_stands.counter_wh or 0) - closing.reading_wh, 0),
         given_up=given_up(session, closing, now_stands),
+        held=held_at(session, [closing.supply_point_id]).get(closing.supply_point_id, []) if under_way else [],
     )
 
 

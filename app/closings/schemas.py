@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.closings.queries import Asked, ClosingSeen
 from app.closings.rules import ClosingState, Outcome, Settlement
+from app.load_control.schemas import ReasonShown
 from app.purchases.schemas import TenderShape
 from app.quantities import fen_to_yuan, nanofen_to_fen
 from app.refunds.schemas import Reason
@@ -111,6 +112,9 @@ class ClosingShown(ClosingQuote):
     given_up: bool = Field(
         description="the terminal has shown this order or a later one, and read its counter after it"
     )
+    held: list[ReasonShown] = Field(
+        description="why the terminal is not told to give the energy up; withdraw the closing where load came back"
+    )
     used_since_wh: int = Field(description="used after the final reading; above zero it cannot be finished")
     asked_by: UUID
     asked_at: datetime
@@ -138,6 +142,7 @@ class ClosingShown(ClosingQuote):
             kept_before_fen=_fen(closing.kept_before_nfen),
             fraction_fen=_fen(closing.kept_after_nfen),
             given_up=found.given_up,
+            held=[ReasonShown(**reason) for reason in found.held],
             used_since_wh=found.used_since_wh,
             receipt_no=found.receipt_no,
         )

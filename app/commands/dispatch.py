@@ -4,17 +4,17 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine, and_, or_, select
+from sqlalchemy import Boolean, ColumnElement, Engine, and_, literal_column, not_, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.clock import Clock, monotonic_s
 from app.commands import service
-from app.commands.models import Command
+from app.commands.models import Command, CommandStep
 from app.commands.rules import (
     ANSWER_WITHIN_S,
     ARM_VALID_S,
@@ -23,6 +23,7 @@ from app.commands.rules import (
     RECALLABLE,
     CommandClass,
     CommandState,
+    Op,
     next_try_s,
 )
 from app.database import in_transaction
@@ -36,7 +37,24 @@ log = structlog.get_logger()
 _AT_ONCE = 500
 _BROKER_TAKES_WITHIN_S = 2.0
 _RESTORE_VALID_S = 600
+_HELD_AGAIN_S = 30
 _SENDABLE = sorted(OPEN - {CommandState.OPERATING, CommandState.DELAYING})
+
+# A refresh below what the terminal told of, or may hold by now of an order that it has not told of yet. An `append`
+# lowers nothing: terminals refuse it then.
+_MAY_LOWER: ColumnElement[bool] = literal_column(
+    """
+    (commands.op = 'credit' AND commands.args->>'mode' = 'refresh'
+     AND (commands.args->>'paid_until_wh')::bigint < greatest(
+         coalesce((terminal_live.state->>'paid_until_wh')::bigint, 9223372036854775807),
+         (SELECT max((earlier.args->>'paid_until_wh')::bigint) FROM commands AS earlier
+           WHERE earlier.terminal_id = commands.terminal_id AND earlier.slot = 'credit'
+             AND earlier.version < commands.version AND earlier.attempts > 0
+             AND earlier.state NOT IN ('refused', 'failed')
+             AND (earlier.args->>'order_no')::bigint > (terminal_live.state->>'order_no')::bigint)))
+""",
+    Boolean,
+)
 
 
 class Publication(Protocol):
@@ -45,8 +63,9 @@ class Publication(Protocol):
 
 
 Publish = Callable[[str, bytes], Publication]
-#: Names what forbids a cut now, with the supply point locked; empty when nothing does.
-ReasonsAgainst = Callable[[Session, Command, datetime], list[str]]
+#: Names what forbids a cut, or a credit that lowers, now and with the supply point locked: reasons with ``code``,
+#: ``zh`` and ``en``; empty when nothing does.
+ReasonsAgainst = Callable[[Session, Command, datetime], list[dict[str, Any]]]
 #: Has control decide anew about supply points whose cut came to nothing.
 LookAgain = Callable[[Session, list[UUID], datetime], None]
 
@@ -91,11 +110,11 @@ class Dispatcher:
         # What gives supply back goes first and waits for no cut; each cut goes as soon as it is claimed, since a
         # nonce lives for seconds only, and one that cannot be claimed keeps nothing else from leaving.
         sent = self._send(in_transaction(self._engine, self._claim_harmless))
-        for command_id in in_transaction(self._engine, _due_cuts, now=self._clock.now()):
+        for command_id in in_transaction(self._engine, _due_harmful, now=self._clock.now()):
             try:
-                sent += self._send(in_transaction(self._engine, self._claim_cut, command_id))
+                sent += self._send(in_transaction(self._engine, self._claim_harmful, command_id))
             except SQLAlchemyError:
-                log.exception("a cut could not be claimed; it stays due", command_id=str(command_id))
+                log.exception("a command could not be claimed; it stays due", command_id=str(command_id))
         return sent
 
     def _give_up(self, session: Session) -> None:
@@ -129,22 +148,23 @@ class Dispatcher:
                     and_(TerminalLive.online, TerminalLive.commandable),
                     and_(TerminalLive.online, Command.command_class == CommandClass.RESTORE),
                 ),
+                not_(_MAY_LOWER),
             )
             .order_by(Command.due_at)
             .limit(_AT_ONCE)
             .with_for_update(of=Command, skip_locked=True)
         ).all()
-        outgoing = []
-        for command, *_ in rows:
-            command.attempts += 1
-            wait_s = next_try_s(attempts=command.attempts, chance=self._random.random())
-            command.due_at = now + self._clock.lived(wait_s)
-            valid = self._clock.lived(_RESTORE_VALID_S)
-            outgoing.append(self._signed(command, Step.DO, now=now, expires_at=now + valid))
-        return outgoing
+        return [self._do(command, now=now) for command, *_ in rows]
 
-    def _claim_cut(self, session: Session, command_id: UUID) -> list[Outgoing]:
-        """Arm a cut, or operate an armed one, if nothing stands against it at this very moment."""
+    def _do(self, command: Command, *, now: datetime) -> Outgoing:
+        command.attempts += 1
+        command.held, command.held_since = None, None
+        wait_s = next_try_s(attempts=command.attempts, chance=self._random.random())
+        command.due_at = now + self._clock.lived(wait_s)
+        return self._signed(command, Step.DO, now=now, expires_at=now + self._clock.lived(_RESTORE_VALID_S))
+
+    def _claim_harmful(self, session: Session, command_id: UUID) -> list[Outgoing]:
+        """Take the next step of a cut, or send a credit that lowers, if nothing stands against it at this moment."""
         now = self._clock.now()
         seen = session.get(Command, command_id)
         if seen is None:
@@ -153,13 +173,34 @@ class Dispatcher:
         command = session.get(Command, command_id, with_for_update=True, populate_existing=True)
         if command is None or command.state not in RECALLABLE or command.due_at > now:
             return []
+        if against and command.op == Op.CREDIT:
+            self._hold(session, command, against, now=now)
+            return []
         if against:
-            service.end(session, command, CommandState.CANCELLED, outcome="; ".join(against), now=now)
+            outcome = "; ".join(reason["en"] for reason in against)
+            service.end(session, command, CommandState.CANCELLED, outcome=outcome, now=now)
             self._look_again(session, [command.supply_point_id], now)
             return []
-        live = session.get(TerminalLive, command.terminal_id)
+        live = session.get(TerminalLive, command.terminal_id, populate_existing=True)
         if live is None or not (live.online and live.commandable):
             return []
+        if command.op == Op.CREDIT:
+            return [self._do(command, now=now)]
+        return self._cut(session, command, live, now=now)
+
+    def _hold(self, session: Session, command: Command, against: list[dict[str, Any]], *, now: datetime) -> None:
+        """Keep a credit from leaving for now; it stays open, so that what makes it right again lets it go."""
+        codes = [reason["code"] for reason in against]
+        if codes != [reason["code"] for reason in command.held or []]:
+            detail = {"because": codes}
+            session.add(CommandStep(command_id=command.id, step="held", at=now, detail=detail))
+            log.warning("command held", command_id=command.id, terminal_id=command.terminal_id, because=codes)
+        command.held = against
+        command.held_since = command.held_since or now
+        command.due_at = now + self._clock.lived(_HELD_AGAIN_S)
+
+    def _cut(self, session: Session, command: Command, live: TerminalLive, *, now: datetime) -> list[Outgoing]:
+        """Arm a cut, or operate an armed one."""
         if command.session is not None and command.session != live.session:
             outcome = "the terminal has reconnected since; a cut is decided anew"
             service.end(session, command, CommandState.EXPIRED, outcome=outcome, now=now)
@@ -245,18 +286,19 @@ def _by_step(outgoing: list[Outgoing]) -> Iterator[tuple[Step, list[Outgoing]]]:
             yield step, group
 
 
-def _due_cuts(session: Session, *, now: datetime) -> list[UUID]:
+def _due_harmful(session: Session, *, now: datetime) -> list[UUID]:
+    """Return what is due of cuts, and after them of credits that lower a terminal."""
     found = session.scalars(
         select(Command.id)
         .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
         .where(
-            Command.command_class == CommandClass.CUT,
             Command.state.in_(RECALLABLE),
             Command.due_at <= now,
             TerminalLive.online,
             TerminalLive.commandable,
+            or_(Command.command_class == CommandClass.CUT, _MAY_LOWER),
         )
-        .order_by(Command.due_at)
+        .order_by(Command.command_class != CommandClass.CUT, Command.due_at)
         .limit(_AT_ONCE)
     )
     return list(found)

@@ -48,6 +48,9 @@ class Command(Base):
     verified_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(Text)
+    #: What keeps a credit that would lower the terminal from being sent, reason by reason; None: nothing does.
+    held: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    held_since: Mapped[datetime | None]
 
     __table_args__ = (
         UniqueConstraint("terminal_id", "version"),

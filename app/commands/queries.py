@@ -1,6 +1,7 @@
 """Reads of commands: what a terminal was told, by whom, and how far each is known to have come."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Select, select
@@ -73,6 +74,16 @@ def open_in_slot(session: Session, terminal_id: str, slot: str) -> Command | Non
     return session.scalar(
         select(Command).where(Command.terminal_id == terminal_id, Command.slot == slot, Command.state.in_(OPEN))
     )
+
+
+def held_at(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """Return why the credit on its way to these supply points is held, for those where one is."""
+    rows = session.execute(
+        select(Command.supply_point_id, Command.held).where(
+            Command.supply_point_id.in_(list(supply_point_ids)), Command.state.in_(OPEN), Command.held.is_not(None)
+        )
+    )
+    return {row.supply_point_id: row.held for row in rows}
 
 
 def _given() -> Select[Command, str | None]:

@@ -69,8 +69,8 @@ class NotRecallable(Conflict):
 
     def __init__(self, *, command_id: UUID, op: Op, state: CommandState) -> None:
         if op is Op.CREDIT:
-            detail = "It carries energy that was paid for, and that must reach the terminal."
-            remedy = "Let it arrive; a wrong purchase is put right at the counter."
+            detail = "It carries what the books say that the terminal must hold, bought or taken back."
+            remedy = "Let it arrive; take a wrong purchase back at the counter, and withdraw a wrong refund."
         elif state in IN_DOUBT:
             detail = f"It is {state}: the terminal may be acting on it."
             remedy = "Order the opposite, such as allow_close or lift_limit; it goes first."

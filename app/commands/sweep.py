@@ -21,6 +21,10 @@ OLDEST_RESTORE = Gauge(
     "wattgate_oldest_undelivered_restore_seconds",
     "Age of the oldest restore that no terminal has carried out yet; 0 when there is none",
 )
+HELD = Gauge(
+    "wattgate_credits_held",
+    "Credits that would lower a terminal below what must stay there, and are not sent for it",
+)
 TRIPS = Gauge("wattgate_trips_last_hour", "Trips that terminals carried out within the last hour")
 
 #: A step is dated when it happens and seen when it is committed; a batch takes no longer than this.
@@ -43,7 +47,9 @@ _OLDEST = text("""
     SELECT min(command.issued_at)
       FROM commands AS command JOIN terminals AS terminal ON terminal.id = command.terminal_id
      WHERE command.state = ANY(:open) AND command.command_class = :restore AND terminal.retired_at IS NULL
+       AND command.held IS NULL
 """)
+_HELD = text("SELECT count(*) FROM commands WHERE state = ANY(:open) AND held IS NOT NULL")
 _TRIPS = text("SELECT count(*) FROM commands WHERE op = 'trip' AND executed_at > :since")
 
 
@@ -66,6 +72,7 @@ class CommandFigures:
         steps = session.execute(_STEPS, window).all()
         states = {row.state: row.commands for row in session.execute(_OPEN)}
         oldest_at = session.scalar(_OLDEST, {"open": sorted(OPEN), "restore": CommandClass.RESTORE.value})
+        held = session.scalar(_HELD, {"open": sorted(OPEN)})
         trips = session.scalar(_TRIPS, {"since": now - self._clock.lived(3600)})
         for row in steps:
             seconds = self._clock.real_seconds(timedelta(seconds=float(row.seconds)))
@@ -73,4 +80,5 @@ class CommandFigures:
         for state in (*OPEN, CommandState.EXECUTED, CommandState.UNKNOWN):
             COMMANDS.labels(state.value).set(states.get(state.value, 0))
         OLDEST_RESTORE.set(self._clock.real_seconds(now - oldest_at) if oldest_at else 0)
+        HELD.set(held or 0)
         TRIPS.set(trips or 0)

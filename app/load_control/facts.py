@@ -89,6 +89,10 @@ class Facts:
     #: A refund or a closing took energy back in the books, or the terminal is new in another's place, and it has not
     #: shown yet that it took over what the books say: it may hold more, so only an absolute value fits.
     taking_back: bool = False
+    #: Of these only a refund or a closing, which people asked for and can withdraw.
+    lowering: bool = False
+    #: The terminal shows an order that it was never given here.
+    order_unknown: bool = False
     #: The account is being closed: nothing is cut, and the terminal watches no level any more.
     closing: bool = False
     credit_in_flight: bool = False

@@ -58,6 +58,9 @@ _FACTS = text(f"""
            live.supplied_wh, live.supplied_at, live.clock, live.recent_load_w, live.active_power_w,
            live.online AND live.commandable AS reachable, live.state,
            {TAKING_BACK} AS taking_back, {LOWERING} AS lowering,
+           (live.state->>'order_no')::bigint > 0 AND NOT EXISTS (
+               SELECT FROM commands AS given WHERE given.terminal_id = terminal.id AND given.slot = 'credit'
+                  AND given.args->>'order_no' = live.state->>'order_no') AS order_unknown,
            contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
@@ -185,6 +188,8 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         reachable=row["reachable"],
         credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
         taking_back=row["taking_back"],
+        lowering=row["lowering"],
+        order_unknown=bool(row["order_unknown"]),
         closing=row["closing"],
         credit_in_flight=credit.get("state") in _UNPROVED,
         credit_failed_at=_failed_at(credit),

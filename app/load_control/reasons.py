@@ -36,6 +36,22 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "剩余电量 {remaining_kwh} 千瓦时，未到门限。",
         "{remaining_kwh} kWh left: the threshold is not reached.",
     ),
+    "must_stay": (
+        "下发后仅剩 {remaining_kwh} 千瓦时，须保留 {must_stay_kwh} 千瓦时，否则终端可能不经通知跳闸；请撤回退费。",
+        "{remaining_kwh} kWh would be left where {must_stay_kwh} kWh must stay, or it may cut: withdraw the refund.",
+    ),
+    "used_while_closing": (
+        "止码之后又有用电；请撤回销户，待用户停电后重新申请。",
+        "Energy was used after the final reading: withdraw the closing, and ask again when the load has ended.",
+    ),
+    "load_running": (
+        "销户期间仍有负荷（{active_power_kw} 千瓦）；请让用户停止用电，或撤回销户。",
+        "{active_power_kw} kW are running while the account is being closed: have the load ended, or withdraw it.",
+    ),
+    "order_unknown": (
+        "终端显示的购电单号并非本系统下发；请先核查终端与账务，必要时撤回。",
+        "The terminal shows an order that it was never given here: have it and the books looked at, or withdraw.",
+    ),
     "no_notice": ("尚未发出书面停电通知。", "No written notice has been given."),
     "notice_not_served": ("书面通知尚无送达证明。", "There is no proof yet that the written notice arrived."),
     "notice_period": ("书面通知期未满，{until} 前不得跳闸。", "The written notice runs until {until}."),

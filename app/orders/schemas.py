@@ -10,6 +10,7 @@ from app.commands.models import CommandStep
 from app.commands.queries import CommandGiven
 from app.commands.rules import RECALLABLE, CommandClass, CommandState, Op
 from app.http.moments import Moment
+from app.load_control.schemas import ReasonShown
 from app.notices.rules import NoticeKind
 from app.orders.rules import Action, Order
 
@@ -206,6 +207,10 @@ class CommandShown(BaseModel):
     ended_at: datetime | None
     attempts: int
     outcome: str | None
+    held: list[ReasonShown] | None = Field(
+        description="a credit that would lower the terminal: why it is not sent, or was not when it ended"
+    )
+    held_since: datetime | None
 
     @classmethod
     def of(cls, given: CommandGiven) -> "CommandShown":

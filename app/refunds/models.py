@@ -53,6 +53,7 @@ class Refund(Base):
 
     __table_args__ = (
         Index("uq_refunds_purchase_id", "purchase_id", unique=True, postgresql_where=text("state <> 'withdrawn'")),
+        Index("ix_refunds_state", "state", "id"),
         Index("ix_refunds_supply_point_id", "supply_point_id", "asked_at"),
         CheckConstraint(one_of("kind", RefundKind), name="kind"),
         CheckConstraint(one_of("state", RefundState), name="state"),

@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.customers.rules import ControlMode
+from app.commands import queries as commands
 from app.errors import NotFound, Refused
 from app.load_control import queries as load_control
 from app.load_control.rules import levels
@@ -18,7 +18,7 @@ from app.load_control.service import Pace
 from app.purchases.models import Purchase
 from app.purchases.queries import NoSuchPurchase
 from app.refunds.models import Refund
-from app.refunds.rules import Given, Standing, energy_to_keep, left_of
+from app.refunds.rules import Given, RefundState, Standing, energy_to_keep, left_of, level_that_acts
 from app.shifts.models import Receipt, TenderTaken
 
 # Grants in the order in which they happened; what a refund took or gave back belongs to its purchase,
@@ -103,7 +103,9 @@ class Asked:
 
 
 def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: datetime) -> Asked:
-    """Ask how much of a purchase has been used and what could be spared, under the supply point's lock.
+    """Ask how much of a purchase has been used and what could be spared.
+
+    It holds for as long as the caller has the supply point's lock; a quote has none.
 
     Raises:
         NothingToAsk: no open contract, or no terminal.
@@ -116,11 +118,6 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
         raise NothingToAsk(purchase_no=purchase.purchase_no)
     facts = found[0].facts
     at = levels(facts)
-    # A terminal in local mode trips by itself, so what the notices need must stay, at the load that its rounds can
-    # draw: a factory that stands still on Sunday has hours of supply for ever. At the trip level itself it would cut.
-    connected_w = max(facts.recent_load_w, sum(fitted.load_w for fitted in facts.rounds))
-    local = facts.control_mode is ControlMode.LOCAL
-    level_wh = levels(replace(facts, recent_load_w=connected_w)).notice if local else at.trip
     row = session.execute(_STANDS, {"point": point, "order_no": purchase.order_no, "purchase": purchase.id}).one()
     given = [Given(*one) for one in session.execute(_GIVEN, {"point": point})]
     fresh = facts.supplied_at is not None and now - facts.supplied_at <= facts.report_valid_for
@@ -129,7 +126,7 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
         left_wh=left_of(purchase.id, given, remaining_wh=facts.remaining_wh),
         remaining_wh=facts.remaining_wh,
         keep_wh=energy_to_keep(
-            level_wh=level_wh + 1,
+            level_wh=level_that_acts(facts),
             recent_load_w=facts.recent_load_w,
             report_valid_s=int(facts.report_valid_for.total_seconds()),
         ),
@@ -182,6 +179,7 @@ class RefundSeen(NamedTuple):
     purchase_no: str
     receipt_no: str | None
     taken_back: bool
+    held: list[dict[str, Any]]
 
 
 def refund_seen(session: Session, refund_id: UUID) -> RefundSeen:
@@ -214,8 +212,16 @@ def list_refunds(
     if refund_id is not None:
         wanted = wanted.where(Refund.id == refund_id)
     rows = session.execute(wanted).all()
-    held = terminals_hold(session, {row[0].supply_point_id for row in rows})
-    return [RefundSeen(*row, held[row[0].supply_point_id].has_taken_back(row[0])) for row in rows]
+    points = {row[0].supply_point_id for row in rows}
+    holds, held = terminals_hold(session, points), commands.held_at(session, points)
+    seen = []
+    for row in rows:
+        refund = row[0]
+        taken_back = holds[refund.supply_point_id].has_taken_back(refund)
+        under_way = not taken_back and refund.state != RefundState.WITHDRAWN
+        why = held.get(refund.supply_point_id, []) if under_way else []
+        seen.append(RefundSeen(*row, taken_back=taken_back, held=why))
+    return seen
 
 
 def tenders_of(session: Session, receipt_id: UUID) -> list[TenderTaken]:

@@ -1,14 +1,18 @@
 """How much of a purchase can be taken back, and what money that is; or why not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from app.customers.rules import ControlMode
 from app.errors import Conflict, Forbidden, Refused
+from app.load_control.facts import Facts
+from app.load_control.reasons import Reason
+from app.load_control.rules import levels
 from app.quantities import NANOFEN_PER_FEN, SECONDS_PER_HOUR, price_nfen_per_wh
 
 
@@ -119,7 +123,12 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class TakeBack:
-    """What is taken back. ``energy x price + kept before = deposit back x 10^9 + kept after``, exactly."""
+    """What is taken back. ``(energy + lent again) x price + kept before = deposit x 10^9 + kept after``, exactly.
+
+    ``energy_wh`` leaves the terminal. A reversal lends the emergency credit again that its purchase gave back: of
+    10 000 000 Wh bought, 2 000 000 gave back what was lent, so 8 000 000 leave the terminal, and the money is that of
+    10 000 000.
+    """
 
     energy_wh: int
     deposit_back_fen: int
@@ -138,6 +147,57 @@ def energy_to_keep(*, level_wh: int, recent_load_w: int, report_valid_s: int) ->
     At 480 kW, reports valid for 30 min and a trip level of 0: 240 kWh.
     """
     return level_wh + max(recent_load_w, 0) * report_valid_s // SECONDS_PER_HOUR
+
+
+def level_that_acts(facts: Facts) -> int:
+    """Return the lowest remaining energy in Wh at which the terminal does nothing yet.
+
+    A terminal in local mode trips by itself, so what the notices need must stay, at the load that its rounds can
+    draw: a factory that stands still on Sunday has hours of supply for ever. In remote mode with a trip level of 0:
+    1 Wh.
+    """
+    connected_w = max(facts.recent_load_w, sum(fitted.load_w for fitted in facts.rounds))
+    local = facts.control_mode is ControlMode.LOCAL
+    level_wh = levels(replace(facts, recent_load_w=connected_w)).notice if local else levels(facts).trip
+    return level_wh + 1
+
+
+def why_held(facts: Facts, *, paid_until_wh: int, now: datetime) -> tuple[Reason, ...]:
+    """Name what stands against a credit that would lower the terminal to ``paid_until_wh``; empty when nothing does.
+
+    What was spared when the refund was asked for may have been used since. On a fresh report as much must stay as
+    the terminal can use from that report until it has heard: the margin of :func:`energy_to_keep` is there to be used
+    up. At 480 kW and a trip level of 0, reported 10 min ago, heard within 20 s: 82 667 Wh. An account that is being
+    closed has used nothing since its final reading, and nothing runs.
+    """
+    if not facts.lowering:
+        return ()
+    age = now - facts.supplied_at if facts.supplied_at is not None else None
+    if age is None or age > facts.report_valid_for:
+        return (Reason("stale_report", reported_at=facts.supplied_at.isoformat() if facts.supplied_at else ""),)
+    if facts.estimated:
+        return (Reason("estimate"),)
+    if facts.order_unknown:
+        return (Reason("order_unknown"),)
+    if facts.closing:
+        return _against_closing(facts, reading_wh=paid_until_wh)
+    remaining_wh = paid_until_wh - (facts.supplied_wh or 0)
+    must_stay_wh = energy_to_keep(
+        level_wh=level_that_acts(facts),
+        recent_load_w=max(facts.recent_load_w, facts.active_power_w or 0),
+        report_valid_s=int((age + facts.retry_after).total_seconds()),
+    )
+    if remaining_wh >= must_stay_wh:
+        return ()
+    return (Reason("must_stay", remaining_wh=remaining_wh, must_stay_wh=must_stay_wh),)
+
+
+def _against_closing(facts: Facts, *, reading_wh: int) -> tuple[Reason, ...]:
+    if facts.supplied_wh != reading_wh:
+        return (Reason("used_while_closing"),)
+    if facts.active_power_w != 0:
+        return (Reason("load_running", active_power_w=facts.active_power_w or 0),)
+    return ()
 
 
 def take_back(standing: Standing, *, kind: RefundKind, wanted_wh: int | None) -> TakeBack:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from app.load_control.schemas import ReasonShown
 from app.purchases.schemas import Reference
 from app.quantities import fen_to_yuan, nanofen_to_fen
 from app.refunds.queries import Asked, RefundSeen
@@ -97,6 +98,9 @@ class RefundShown(BaseModel):
     taken_back: bool = Field(
         description="the terminal has shown this order, or a later one that it was given, and holds no more"
     )
+    held: list[ReasonShown] = Field(
+        description="why the terminal is not told to give the energy up; withdraw the refund where it has been used"
+    )
     asked_by: UUID
     asked_at: datetime
     released_by: UUID | None
@@ -122,6 +126,7 @@ class RefundShown(BaseModel):
             order_no=refund.order_no,
             command_id=refund.command_id,
             taken_back=seen.taken_back,
+            held=[ReasonShown(**reason) for reason in seen.held],
             asked_by=refund.asked_by,
             asked_at=refund.asked_at,
             released_by=refund.released_by,

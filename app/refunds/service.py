@@ -1,5 +1,6 @@
 """The story of a refund: energy taken back, money set aside, proved, paid out; or withdrawn, and bought again."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -10,11 +11,14 @@ from sqlalchemy.orm import Session
 from app.allowances.queries import allowance_of
 from app.audit import service as audit
 from app.audit.rules import Deed
+from app.commands.models import Command
 from app.customers import service as customers
 from app.database import new_id, together
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
+from app.load_control.queries import pictures
+from app.load_control.reasons import Reason
 from app.load_control.service import Pace
 from app.purchases.models import Purchase
 from app.refunds import queries
@@ -30,6 +34,7 @@ from app.refunds.rules import (
     TakeBack,
     bought_again,
     take_back,
+    why_held,
 )
 from app.shifts import service as shifts
 from app.shifts.rules import ReceiptKind, Tender, TenderKind, money_lines, receipt_no
@@ -83,7 +88,10 @@ def ask(session: Session, new: NewRefund, *, pace: Pace, now: datetime) -> Refun
     session.add(refund)
     session.flush()
     load_control.reassess(session, [purchase.supply_point_id], trigger="refund", pace=pace, now=now)
-    _record(session, refund, purchase, action="refund.asked", posted=[refund.energy_transaction_id], now=now)
+    before = {"paid_until_wh": refund.paid_until_wh + refund.energy_wh, "kept_nfen": refund.kept_before_nfen}
+    after = {"paid_until_wh": refund.paid_until_wh, "kept_nfen": refund.kept_after_nfen}
+    posted = [refund.energy_transaction_id]
+    _record(session, refund, _Told("asked", {"state": None, **before}, after, posted), now=now)
     return refund
 
 
@@ -94,14 +102,14 @@ def release(session: Session, refund_id: UUID, *, because: str, approver_id: UUI
         NoSuchRefund, RefundOver: there is nothing to release.
         OwnRefund: the approver has asked for it.
     """
-    refund, purchase = _under_lock(session, refund_id)
+    refund, _ = _under_lock(session, refund_id)
     if refund.asked_by == approver_id:
         raise OwnRefund
     refund.released_by = approver_id
     refund.released_at = now
     refund.released_because = because
     session.flush()
-    _record(session, refund, purchase, action="refund.released", posted=[], now=now)
+    _record(session, refund, _Told("released", {"released_because": None}, {}, []), now=now)
     return refund
 
 
@@ -163,7 +171,9 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
     refund.state = RefundState.PAID_OUT
     refund.ended_at, refund.ended_by = now, cashier_id
     session.flush()
-    _record(session, refund, purchase, action="refund.paid_out", posted=[refund.money_transaction_id], now=now)
+    after = {"receipt_no": number, "tenders": [asdict(one) for one in tenders]}
+    posted = [refund.money_transaction_id]
+    _record(session, refund, _Told("paid_out", {"state": RefundState.TAKING_BACK}, after, posted), now=now)
     return PaidOut(refund, number)
 
 
@@ -198,6 +208,11 @@ def withdraw(session: Session, refund_id: UUID, *, by: UUID, pace: Pace, now: da
         kept_nfen=allowance.kept_nfen,
         yuan_per_kwh=refund.yuan_per_kwh,
     )
+    before = {
+        "state": RefundState.TAKING_BACK,
+        "paid_until_wh": allowance.paid_until_wh,
+        "kept_nfen": allowance.kept_nfen,
+    }
     counted = terminals.next_order(session, refund.supply_point_id)
     again = Again(asked=asked, counted=counted, bought_wh=bought_wh, kept_nfen=kept_nfen)
     transaction_id = move_energy_again(session, refund, purchase, again, pace=pace, now=now)
@@ -211,9 +226,24 @@ def withdraw(session: Session, refund_id: UUID, *, by: UUID, pace: Pace, now: da
     session.flush()
     (looked,) = together(session, load_control.to_look_again(refund.supply_point_id, now=now))
     load_control.after_purchase(session, refund.supply_point_id, still_normal=looked, pace=pace, now=now)
-    posted = [refund.regrant_transaction_id]
-    _record(session, refund, purchase, action="refund.withdrawn", posted=posted, now=now)
+    session.refresh(allowance)
+    after = {"paid_until_wh": allowance.paid_until_wh, "kept_nfen": kept_nfen}
+    _record(session, refund, _Told("withdrawn", before, after, [transaction_id]), now=now)
     return refund
+
+
+def reasons_against(session: Session, command: Command, *, pace: Pace, now: datetime) -> tuple[Reason, ...]:
+    """Check at the last moment, with the supply point locked, whether a credit may lower its terminal."""
+    customers.lock_supply_points(session, [command.supply_point_id])
+    found = pictures(
+        session,
+        [command.supply_point_id],
+        report_valid_for=pace.report_valid_for,
+        retry_after=pace.retry_after,
+    )
+    if not found:
+        return ()
+    return why_held(found[0].facts, paid_until_wh=command.args["paid_until_wh"], now=now)
 
 
 def _under_lock(session: Session, refund_id: UUID) -> tuple[Refund, Purchase]:
@@ -252,30 +282,33 @@ def _said(session: Session, refund: Refund, purchase: Purchase, *, now: datetime
     }
 
 
-def _record(
-    session: Session,
-    refund: Refund,
-    purchase: Purchase,
-    *,
-    action: str,
-    posted: list[UUID | None],
-    now: datetime,
-) -> None:
+class _Told(NamedTuple):
+    """What the record is told of a step: what was before, what is after beside the refund itself, what was posted."""
+
+    action: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    posted: Sequence[UUID | None]
+
+
+def _record(session: Session, refund: Refund, told: _Told, *, now: datetime) -> None:
     deed = Deed(
-        action=action,
+        action=f"refund.{told.action}",
         subject_kind="purchase",
-        subject=purchase.purchase_no,
+        subject=session.get_one(Purchase, refund.purchase_id).purchase_no,
+        before=told.before,
         after={
             "refund_id": refund.id,
+            "state": refund.state,
             "kind": refund.kind,
             "reason": refund.reason,
             "released_because": refund.released_because,
             "energy_wh": refund.energy_wh,
             "deposit_back_fen": refund.deposit_back_fen,
             "debt_reopened_fen": refund.debt_reopened_fen,
-            "paid_until_wh": refund.paid_until_wh,
             "regranted_wh": refund.regranted_wh,
+            **told.after,
         },
-        transaction_ids=tuple(one for one in posted if one is not None),
+        transaction_ids=tuple(one for one in told.posted if one is not None),
     )
     audit.record(session, deed, at=now)

@@ -32,6 +32,7 @@ from app.mqtt.messages import CommandClaims, Step
 from app.mqtt.signing import BadSignatureError, CommandSigner, CommandVerifier
 from app.notices import service as notices
 from app.notices.rules import NoticeKind
+from app.refunds import service as refunds
 from app.roles import Role
 from app.terminal_reports.ingest import read_batch
 from app.terminal_reports.service import record
@@ -75,12 +76,13 @@ class Outbox:
         return [VERIFIER.verify(payload) for _, payload in self.sent]
 
 
-def nothing_against(_session: Session, _command: Command, _now: datetime) -> list[str]:
+def nothing_against(_session: Session, _command: Command, _now: datetime) -> list[dict[str, Any]]:
     return []
 
 
-def interlocks(session: Session, command: Command, now: datetime) -> list[str]:
-    return [reason.code for reason in load_control.reasons_against(session, command, pace=PACE, now=now)]
+def interlocks(session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
+    asked = refunds.reasons_against if command.op == Op.CREDIT else load_control.reasons_against
+    return [{**one.as_json(), "en": one.code} for one in asked(session, command, pace=PACE, now=now)]
 
 
 def later(seconds: float) -> Clock:

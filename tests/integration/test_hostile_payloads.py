@@ -31,6 +31,7 @@ from app.load_control.service import Pace
 from app.mqtt import topics
 from app.mqtt.messages import Receipt
 from app.mqtt.signing import CommandSigner, new_private_key_pem
+from app.refunds import service as refunds
 from app.terminal_reports.ingest import SETTLED, Frame, Ingest
 from app.terminal_reports.sweep import make_partitions, note_silence
 
@@ -194,7 +195,10 @@ def assert_the_rest_goes_on(utility: Utility, folder: Path) -> None:
             signer=CommandSigner.from_file(key, key_id="k"),
             publish=Sent(),
             reasons_against=lambda session, command, now: [
-                reason.text("en") for reason in load_control.reasons_against(session, command, pace=PACE, now=now)
+                reason.as_json()
+                for reason in (refunds if command.op == "credit" else load_control).reasons_against(
+                    session, command, pace=PACE, now=now
+                )
             ],
         )
         dispatcher.give_up()

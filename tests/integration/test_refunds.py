@@ -1,5 +1,6 @@
 """Taking a purchase back: energy first, then the proof, then the money; nothing is lost on either side."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -400,3 +401,24 @@ def test_what_was_proved_and_paid_out_is_not_asked_again_after_a_restore(desk: D
         reassess(session, [point_id], trigger="test", pace=desk.pace, now=datetime.now(UTC))
         assert session.scalar(text("SELECT count(*) FROM commands WHERE op = 'credit'")) == before
     terminal_tells(desk, order_no=refund["order_no"], paid_until_wh=199_000_000)
+
+
+def test_the_record_says_what_was_before_and_by_which_receipt_the_money_went(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER)
+    again = ask(desk, sold["purchase_no"], energy_wh=2_000_000).json()
+    desk.post(f"/refunds/{again['id']}/release", {"reason": "burnt down"}, role=Role.APPROVER)
+    paid = pay(desk, again["id"], kind="transfer", reference="T-9").json()
+    with desk.database.engine.connect() as connection:
+        payloads = connection.scalars(
+            text("SELECT payload FROM audit_events WHERE action LIKE 'refund.%' ORDER BY at")
+        )
+        asked, withdrawn, _, released, paid_out = [json.loads(one) for one in payloads]
+    assert (asked["before"]["paid_until_wh"], asked["after"]["paid_until_wh"]) == (20_000_000, 19_000_000)
+    assert (withdrawn["before"]["paid_until_wh"], withdrawn["after"]["paid_until_wh"]) == (19_000_000, 20_000_000)
+    assert (released["before"]["released_because"], released["after"]["released_because"]) == (None, "burnt down")
+    assert (paid_out["before"]["state"], paid_out["after"]["state"]) == ("taking_back", "paid_out")
+    assert paid_out["after"]["receipt_no"] == paid["receipt_no"]
+    assert paid_out["after"]["tenders"] == [{"kind": "transfer", "amount_fen": -162_600, "reference": "T-9"}]

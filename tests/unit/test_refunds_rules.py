@@ -1,13 +1,17 @@
 """How much of a purchase can be taken back, and to the fen what it is worth."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.customers.rules import ControlMode, Threshold, Thresholds
+from app.load_control.facts import Facts, Round
 from app.quantities import NANOFEN_PER_FEN, price_nfen_per_wh
 from app.refunds.rules import (
     Given,
@@ -22,7 +26,9 @@ from app.refunds.rules import (
     bought_again,
     energy_to_keep,
     left_of,
+    level_that_acts,
     take_back,
+    why_held,
 )
 
 A, B, C = (UUID(int=number) for number in (1, 2, 3))
@@ -145,3 +151,58 @@ def test_refusals_say_what_would_be_right() -> None:
         RefundOver(state=RefundState.PAID_OUT, ended_at=None),
     ):
         assert refusal.remedy
+
+
+NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+LOWERED = Facts(
+    paid_until_wh=10 * MWH,
+    supplied_wh=9 * MWH,
+    supplied_at=NOW - timedelta(minutes=10),
+    recent_load_w=480_000,
+    active_power_w=300_000,
+    thresholds=Thresholds(
+        notice=Threshold(energy_wh=3 * MWH),
+        warning=Threshold(energy_wh=2 * MWH),
+        limited=Threshold(energy_wh=MWH),
+        trip=Threshold(energy_wh=0),
+    ),
+    rounds=(Round(round=1, importance=1, load_w=600_000, relay="1"),),
+    lowering=True,
+    retry_after=timedelta(seconds=20),
+)
+
+
+def test_a_terminal_in_local_mode_keeps_what_notices_need_at_the_load_of_its_rounds() -> None:
+    assert level_that_acts(LOWERED) == 1
+    # 72 h for the written notice and 30 min for the second one, at 600 kW.
+    local = replace(LOWERED, control_mode=ControlMode.LOCAL)
+    assert level_that_acts(local) == 600_000 * 145 // 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("change", "codes"),
+    [
+        ({"lowering": False, "supplied_at": None}, []),
+        ({"supplied_at": None}, ["stale_report"]),
+        ({"supplied_at": NOW - timedelta(minutes=36)}, ["stale_report"]),
+        ({"estimated": True}, ["estimate"]),
+        ({"order_unknown": True}, ["order_unknown"]),
+        ({}, []),
+        ({"control_mode": ControlMode.LOCAL}, ["must_stay"]),
+        ({"supplied_wh": 10 * MWH - 82_667}, []),
+        ({"supplied_wh": 10 * MWH - 82_666}, ["must_stay"]),
+        ({"supplied_wh": 10 * MWH - 82_667, "active_power_w": 900_000}, ["must_stay"]),
+        ({"supplied_wh": 10 * MWH - 1, "recent_load_w": 0, "active_power_w": 0}, []),
+        ({"supplied_wh": 10 * MWH, "recent_load_w": 0, "active_power_w": None}, ["must_stay"]),
+        ({"supplied_wh": None, "recent_load_w": 0}, []),
+        ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": 0}, []),
+        ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": 1_000}, ["load_running"]),
+        ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": None}, ["load_running"]),
+        ({"closing": True, "supplied_wh": 10 * MWH + 1, "active_power_w": 0}, ["used_while_closing"]),
+    ],
+)
+def test_a_credit_is_held_for_what_could_cut_a_customer_who_was_not_warned(
+    change: dict[str, Any], codes: list[str]
+) -> None:
+    found = why_held(replace(LOWERED, **change), paid_until_wh=10 * MWH, now=NOW)
+    assert [reason.code for reason in found] == codes
