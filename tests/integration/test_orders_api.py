@@ -333,7 +333,7 @@ def test_what_has_gone_too_far_or_was_paid_for_is_not_called_back(desk: Desk) ->
     limited = give(desk, order(point_id, "limit", power_w=300_000)).json()
     with transaction(desk.database.engine) as session:
         session.execute(text("UPDATE commands SET state = 'operating' WHERE id = :id"), {"id": limited["id"]})
-    for command_id, said in ((credit["id"], "paid for"), (limited["id"], "may be acting")):
+    for command_id, said in ((credit["id"], "bought or taken back"), (limited["id"], "may be acting")):
         answer = desk.post(f"/commands/{command_id}/cancel", {"reason": "a mistake"}, role=Role.OPERATOR)
         assert refusal(answer) == (409, "not-recallable")
         assert said in answer.json()["detail"]
