@@ -3,6 +3,7 @@
 import hashlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import Enum
 from uuid import UUID
 
 from hypothesis import given
@@ -19,12 +20,13 @@ def test_a_payload_has_one_form() -> None:
         "at": datetime(2026, 3, 1, tzinfo=UTC),
         "day": date(2026, 3, 1),
         "id": UUID(int=1),
+        "plain": Enum("Plain", {"ONE": 1}).ONE,
         "set": {"b", "a"},
         "zh": "中",
     }
     assert canonical(payload) == (
         '{"at":"2026-03-01T00:00:00+00:00","day":"2026-03-01","id":"00000000-0000-0000-0000-000000000001",'
-        '"price":"0.80","role":"cashier","set":["a","b"],"zh":"中"}'
+        '"plain":1,"price":"0.80","role":"cashier","set":["a","b"],"zh":"中"}'
     )
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.customers.rules import ContractClosed
+from app.customers.rules import ContractClosed, ContractClosing
 from app.ledger.rules import AccountKind, Posting, check
 from app.openings.rules import (
     GrantedBefore,
@@ -48,6 +48,7 @@ def test_what_was_used_before_is_granted_even_with_nothing_left() -> None:
     ("opening", "ground", "refusal"),
     [
         ({}, {"closed_at": AT}, ContractClosed),
+        ({}, {"closing_since": AT}, ContractClosing),
         ({}, {"opened_at": AT}, OpenedBefore),
         ({}, {"purchased": True}, PurchasedBefore),
         ({}, {"granted": True}, GrantedBefore),
