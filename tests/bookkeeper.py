@@ -352,12 +352,15 @@ class Bookkeeper:
         require(site.heard_lately(now_s), "refund-refused:report_stale")
         require(site.lent_wh == 0, "refund-refused:emergency_credit")
         require(bought.taken_back is None, "refund-refused:taken_back_before")
+        keep_wh = self._least_that_stays(site) + site.load_w * REPORT_GOOD_FOR_S // 3600
+        return min(site.unused_of(bought), max(site.remaining_wh - keep_wh, 0))
+
+    def _least_that_stays(self, site: Site) -> int:
         # A terminal in local mode acts by itself, so the notices must stay, at all that its rounds can draw; and at
         # a level itself, too, something acts.
         connected_w = max(site.load_w, site.device.rounds_w)
         level_wh = site.level_wh("notice", load_w=connected_w) if site.terms.local else site.level_wh("trip")
-        keep_wh = level_wh + 1 + site.load_w * REPORT_GOOD_FOR_S // 3600
-        return min(site.unused_of(bought), max(site.remaining_wh - keep_wh, 0))
+        return level_wh + 1
 
     def release(self, taken: TakenBack, *, by_who_asked: bool) -> None:
         require(taken.state == "taking_back", "refund-over")
@@ -423,6 +426,15 @@ class Bookkeeper:
             final_wh <= site.counter_wh + 2 * site.terms.capacity_kva * 1000 * seconds // 3600,
             "final-reading-too-high",
         )
+        unproved = any(
+            taken.state == "taking_back"
+            and not taken.released
+            and taken.order_no
+            and not device.shows(taken.order_no, taken.paid_until_wh)
+            for taken in site.refunds
+        )
+        stays_wh = site.paid_until_wh - final_wh
+        require(not unproved or stays_wh >= self._least_that_stays(site), "refund-unproved")
         require(name not in self.device_names, "terminal-taken")
         self._post_up_to(site, final_wh)
         site.opening_wh += start_wh - final_wh

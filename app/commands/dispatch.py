@@ -9,7 +9,6 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Boolean, ColumnElement, Engine, and_, literal_column, not_, or_, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.clock import Clock, monotonic_s
@@ -38,12 +37,16 @@ _AT_ONCE = 500
 _BROKER_TAKES_WITHIN_S = 2.0
 _RESTORE_VALID_S = 600
 _HELD_AGAIN_S = 30
+#: What gives supply back waits no longer than this for commands that are claimed one by one.
+_RESTORES_WAIT_S = 1.0
+#: A credit of which the terminal has told nothing for so long after its end was never taken over: its token was good
+#: for ten minutes, and what is told live is five minutes old at most.
+_ARRIVES_WITHIN_S = _RESTORE_VALID_S + 300
 _SENDABLE = sorted(OPEN - {CommandState.OPERATING, CommandState.DELAYING})
 
 # A refresh below what the terminal told of, or may hold by now of an order that it has not told of yet. An `append`
 # lowers nothing: terminals refuse it then.
-_MAY_LOWER: ColumnElement[bool] = literal_column(
-    """
+_MAY_LOWER = """
     (commands.op = 'credit' AND commands.args->>'mode' = 'refresh'
      AND (commands.args->>'paid_until_wh')::bigint < greatest(
          coalesce((terminal_live.state->>'paid_until_wh')::bigint, 9223372036854775807),
@@ -51,10 +54,15 @@ _MAY_LOWER: ColumnElement[bool] = literal_column(
            WHERE earlier.terminal_id = commands.terminal_id AND earlier.slot = 'credit'
              AND earlier.version < commands.version AND earlier.attempts > 0
              AND earlier.state NOT IN ('refused', 'failed')
-             AND (earlier.args->>'order_no')::bigint > (terminal_live.state->>'order_no')::bigint)))
-""",
-    Boolean,
-)
+             AND (earlier.args->>'order_no')::bigint > (terminal_live.state->>'order_no')::bigint
+             AND coalesce(earlier.executed_at, earlier.ended_at, 'infinity')
+                 > terminal_live.state_at - interval '1 microsecond' * {arrives_within_us})))
+"""
+
+
+def _may_lower(clock: Clock) -> ColumnElement[bool]:
+    arrives_within_us = clock.lived(_ARRIVES_WITHIN_S) // timedelta(microseconds=1)
+    return literal_column(_MAY_LOWER.format(arrives_within_us=arrives_within_us), Boolean)
 
 
 class Publication(Protocol):
@@ -109,11 +117,16 @@ class Dispatcher:
         """Send every due command once; returns how many steps the broker took."""
         # What gives supply back goes first and waits for no cut; each cut goes as soon as it is claimed, since a
         # nonce lives for seconds only, and one that cannot be claimed keeps nothing else from leaving.
-        sent = self._send(in_transaction(self._engine, self._claim_harmless))
-        for command_id in in_transaction(self._engine, _due_harmful, now=self._clock.now()):
+        sent, restored_s = self._send(in_transaction(self._engine, self._claim_harmless)), monotonic_s()
+        for command_id in in_transaction(self._engine, _due_harmful, clock=self._clock):
+            if monotonic_s() - restored_s > _RESTORES_WAIT_S:
+                sent, restored_s = (
+                    sent + self._send(in_transaction(self._engine, self._claim_harmless)),
+                    monotonic_s(),
+                )
             try:
                 sent += self._send(in_transaction(self._engine, self._claim_harmful, command_id))
-            except SQLAlchemyError:
+            except Exception:
                 log.exception("a command could not be claimed; it stays due", command_id=str(command_id))
         return sent
 
@@ -148,7 +161,7 @@ class Dispatcher:
                     and_(TerminalLive.online, TerminalLive.commandable),
                     and_(TerminalLive.online, Command.command_class == CommandClass.RESTORE),
                 ),
-                not_(_MAY_LOWER),
+                not_(_may_lower(self._clock)),
             )
             .order_by(Command.due_at)
             .limit(_AT_ONCE)
@@ -286,17 +299,17 @@ def _by_step(outgoing: list[Outgoing]) -> Iterator[tuple[Step, list[Outgoing]]]:
             yield step, group
 
 
-def _due_harmful(session: Session, *, now: datetime) -> list[UUID]:
+def _due_harmful(session: Session, *, clock: Clock) -> list[UUID]:
     """Return what is due of cuts, and after them of credits that lower a terminal."""
     found = session.scalars(
         select(Command.id)
         .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
         .where(
             Command.state.in_(RECALLABLE),
-            Command.due_at <= now,
+            Command.due_at <= clock.now(),
             TerminalLive.online,
             TerminalLive.commandable,
-            or_(Command.command_class == CommandClass.CUT, _MAY_LOWER),
+            or_(Command.command_class == CommandClass.CUT, _may_lower(clock)),
         )
         .order_by(Command.command_class != CommandClass.CUT, Command.due_at)
         .limit(_AT_ONCE)

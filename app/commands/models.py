@@ -68,6 +68,12 @@ class Command(Base):
             postgresql_where=text("ended_at IS NULL"),
         ),
         Index("ix_commands_slot", "terminal_id", "slot", "version"),
+        Index(
+            "ix_commands_order_no",
+            "terminal_id",
+            text("((args ->> 'order_no')::bigint)"),
+            postgresql_where=text("slot = 'credit'"),
+        ),
         Index("ix_commands_trips", "supply_point_id", "executed_at", postgresql_where=text("op = 'trip'")),
         Index("ix_commands_supply_point_id", "supply_point_id", "issued_at"),
         CheckConstraint(one_of("op", Op), name="op"),

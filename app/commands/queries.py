@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, and_, not_, select
 from sqlalchemy.orm import Session
 
 from app.commands.models import Command, CommandStep
@@ -48,6 +48,7 @@ def list_commands(
     *,
     supply_point_id: UUID | None,
     state: CommandState | None,
+    held: bool | None,
     limit: int,
     before_id: UUID | None,
 ) -> list[CommandGiven]:
@@ -57,6 +58,9 @@ def list_commands(
         wanted = wanted.where(Command.supply_point_id == supply_point_id)
     if state is not None:
         wanted = wanted.where(Command.state == state)
+    if held is not None:
+        is_held = and_(Command.state.in_(OPEN), Command.held.is_not(None))
+        wanted = wanted.where(is_held if held else not_(is_held))
     if before_id is not None:
         wanted = wanted.where(Command.id < before_id)
     return [CommandGiven(*row) for row in session.execute(wanted)]

@@ -186,11 +186,14 @@ class Proof(StrEnum):
 
 
 def effect_shows(op: Op, args: dict[str, Any], state: dict[str, Any]) -> bool | None:
-    """Tell whether a terminal's state shows the effect of a command; None where no state could show it."""
+    """Tell whether a terminal's state shows the effect of a command; None where no state could show it.
+
+    A later order shows a credit that was carried out before, see :func:`proof`; alone it may be one that the terminal
+    was given elsewhere.
+    """
     match op:
         case Op.CREDIT:
-            same = state["paid_until_wh"] == args["paid_until_wh"]
-            return bool(state["order_no"] > args["order_no"] or (state["order_no"] == args["order_no"] and same))
+            return bool(state["order_no"] == args["order_no"] and state["paid_until_wh"] == args["paid_until_wh"])
         case Op.TRIP:
             return bool(state["rounds"][args["round"] - 1] == "0")
         case Op.CLOSE:
@@ -209,7 +212,8 @@ def proof(pending: Pending, evidence: Evidence) -> Proof:
     """Weigh independent evidence for a command.
 
     A trip needs its round at ``0`` and less power than when it was armed, or two minutes at ``0``. A credit
-    needs its order number and its paid-until back. A cut in doubt was not carried out when it is not to be seen
+    needs its order number and its paid-until back, or a later number where the terminal has said that it carried it
+    out: orders carry the whole truth. A cut in doubt was not carried out when it is not to be seen
     after a new birth whose results do not name it (the terminal forgets what it had not begun), or after the nonce
     and any alarm delay have run out.
     Source: terminal protocol v1, «What the service must do».
@@ -219,6 +223,8 @@ def proof(pending: Pending, evidence: Evidence) -> Proof:
         return Proof.REFUSED
     executed = pending.state is CommandState.EXECUTED or remembered is not None
     shows = effect_shows(pending.op, pending.args, evidence.state)
+    if pending.op is Op.CREDIT and executed:
+        shows = shows or evidence.state["order_no"] > pending.args["order_no"]
     # A round that is still closed proves nothing for a `close` that has not been carried out: the trip that it is
     # to undo may still be on its way. Only an order number cannot be mistaken.
     acted = executed or pending.op is Op.CREDIT or pending.state in IN_DOUBT

@@ -46,8 +46,10 @@ _OPEN = text("SELECT state, count(*) AS commands FROM commands WHERE ended_at IS
 _OLDEST = text("""
     SELECT min(command.issued_at)
       FROM commands AS command JOIN terminals AS terminal ON terminal.id = command.terminal_id
+      JOIN terminal_live AS live ON live.terminal_id = terminal.id
      WHERE command.state = ANY(:open) AND command.command_class = :restore AND terminal.retired_at IS NULL
-       AND command.held IS NULL
+       AND (command.held IS NULL
+            OR (command.args->>'paid_until_wh')::bigint > (live.state->>'paid_until_wh')::bigint)
 """)
 _HELD = text("SELECT count(*) FROM commands WHERE state = ANY(:open) AND held IS NOT NULL")
 _TRIPS = text("SELECT count(*) FROM commands WHERE op = 'trip' AND executed_at > :since")

@@ -22,7 +22,7 @@ from app.exchanges.models import TerminalExchange
 from app.exchanges.queries import NoContractToServe
 from app.exchanges.rules import check_final_reading, rebase
 from app.load_control import queries as load_control_queries
-from app.load_control.rules import Levels, levels
+from app.load_control.rules import Levels, level_that_acts, levels
 from app.load_control.service import Pace
 from app.terminals import queries as terminal_queries
 from app.terminals import service as terminals
@@ -38,6 +38,20 @@ class ExchangedMeanwhile(Conflict):
             f"Terminal {terminal_id} was exchanged while you asked.",
             remedy="Look at the supply point again; the final reading is of the terminal that stands there now.",
             terminal_id=terminal_id,
+        )
+
+
+class RefundUnproved(Conflict):
+    """The new terminal would be told of so little that it could trip a customer who was never warned."""
+
+    title = "A refund that is not taken back leaves too little"
+
+    def __init__(self, *, refunding_wh: int) -> None:
+        super().__init__(
+            f"Refunds took back {refunding_wh:,} Wh that the old terminal has not shown to have given up, and by its "
+            "final reading too little stays without them.",
+            remedy="Withdraw the refund, exchange the terminal, and ask for the refund again.",
+            refunding_wh=refunding_wh,
         )
 
 
@@ -68,6 +82,7 @@ def exchange(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> 
 
     Raises:
         NoSuchSupplyPoint, NoTerminalFitted, NoContractToServe: there is nothing to exchange.
+        RefundUnproved: a refund is on its way, and too little would stay without its energy.
         FinalReadingTooLow, FinalReadingTooHigh: the old counter cannot stand there.
         TerminalTaken: the new terminal's id is in use.
         ExchangedMeanwhile: another terminal has come while the locks were waited for.
@@ -141,6 +156,8 @@ def _posted(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> _
         silent_for=now - (facts.supplied_at or old.registered_at),
         report_valid_for=pace.report_valid_for,
     )
+    if facts.refunding_wh and facts.paid_until_wh - wanted.old_final_wh < level_that_acts(facts):
+        raise RefundUnproved(refunding_wh=facts.refunding_wh)
     supplied_wh = allowances.post_supplied(session, point, supplied_wh=wanted.old_final_wh, now=now)
     session.refresh(allowance)
     return _Standing(old=old, allowance=allowance, at=levels(facts), supplied_wh=supplied_wh)

@@ -91,6 +91,8 @@ class Facts:
     taking_back: bool = False
     #: Of these only a refund or a closing, which people asked for and can withdraw.
     lowering: bool = False
+    #: Energy that refunds took back in the books, neither proved at the terminal nor released: its money is with us.
+    refunding_wh: int = 0
     #: The terminal shows an order that it was never given here.
     order_unknown: bool = False
     #: The account is being closed: nothing is cut, and the terminal watches no level any more.

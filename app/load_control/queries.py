@@ -28,10 +28,13 @@ SHOWN_ORDER = """
 """
 
 # What was paid out after its proof needs none again: after a restore from yesterday's backup terminals show orders
-# that the books have never heard of.
+# that the books have never heard of. Nor does what was over when the present terminal came: its first order said it.
 LOWERING = f"""
     (EXISTS (SELECT FROM refunds AS refund
               WHERE refund.supply_point_id = terminal.supply_point_id AND refund.state <> 'withdrawn'
+                AND (refund.state = 'taking_back' OR refund.order_no > coalesce(
+                         (SELECT exchange.order_no FROM terminal_exchanges AS exchange
+                           WHERE exchange.new_terminal_id = terminal.id), 0))
                 AND refund.order_no > CASE WHEN refund.state = 'paid_out' AND refund.released_by IS NULL
                                            THEN coalesce((live.state->>'order_no')::bigint, 0) ELSE {SHOWN_ORDER} END)
      OR EXISTS (SELECT FROM closings AS closing
@@ -43,7 +46,7 @@ TAKING_BACK = f"""
     ({LOWERING}
      OR EXISTS (SELECT FROM terminal_exchanges AS exchange
                  WHERE exchange.supply_point_id = terminal.supply_point_id
-                   AND exchange.order_no > coalesce((live.state->>'order_no')::bigint, 0)))
+                   AND exchange.order_no > {SHOWN_ORDER}))
 """
 
 # One read over several features' tables: a decision needs one consistent picture, and a sale has time for one
@@ -60,7 +63,10 @@ _FACTS = text(f"""
            {TAKING_BACK} AS taking_back, {LOWERING} AS lowering,
            (live.state->>'order_no')::bigint > 0 AND NOT EXISTS (
                SELECT FROM commands AS given WHERE given.terminal_id = terminal.id AND given.slot = 'credit'
-                  AND given.args->>'order_no' = live.state->>'order_no') AS order_unknown,
+                  AND (given.args->>'order_no')::bigint = (live.state->>'order_no')::bigint) AS order_unknown,
+           (SELECT coalesce(sum(refund.energy_wh), 0)::bigint FROM refunds AS refund
+             WHERE refund.supply_point_id = point.id AND refund.state = 'taking_back'
+               AND refund.released_by IS NULL AND refund.order_no > {SHOWN_ORDER}) AS refunding_wh,
            contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
@@ -189,6 +195,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         credit_undelivered=state.get("paid_until_wh", row["paid_until_wh"]) < row["paid_until_wh"],
         taking_back=row["taking_back"],
         lowering=row["lowering"],
+        refunding_wh=row["refunding_wh"],
         order_unknown=bool(row["order_unknown"]),
         closing=row["closing"],
         credit_in_flight=credit.get("state") in _UNPROVED,

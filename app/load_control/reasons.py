@@ -37,8 +37,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{remaining_kwh} kWh left: the threshold is not reached.",
     ),
     "must_stay": (
-        "下发后仅剩 {remaining_kwh} 千瓦时，须保留 {must_stay_kwh} 千瓦时，否则终端可能不经通知跳闸；请撤回退费。",
-        "{remaining_kwh} kWh would be left where {must_stay_kwh} kWh must stay, or it may cut: withdraw the refund.",
+        "下发后仅剩 {remaining_kwh} 千瓦时，须保留 {must_stay_kwh} 千瓦时，以免不经通知跳闸；请撤回退费或再购电。",
+        "{remaining_kwh} kWh would be left where {must_stay_kwh} kWh must stay: withdraw the refund, or sell more.",
+    ),
+    "refund_unproved": (
+        "退费 {refunding_kwh} 千瓦时尚未从终端收回，款也未付；请付清或撤回退费。",
+        "A refund of {refunding_kwh} kWh is neither taken back from the terminal nor paid: finish or withdraw it.",
+    ),
+    "not_taken_over": (
+        "终端尚未按账面更新购电参数，此时投入可能立即跳闸。",
+        "The terminal has not taken over what the books say, and could trip at once by levels of its own.",
     ),
     "used_while_closing": (
         "止码之后又有用电；请撤回销户，待用户停电后重新申请。",
@@ -47,6 +55,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "load_running": (
         "销户期间仍有负荷（{active_power_kw} 千瓦）；请让用户停止用电，或撤回销户。",
         "{active_power_kw} kW are running while the account is being closed: have the load ended, or withdraw it.",
+    ),
+    "power_unknown": (
+        "终端未上报功率，无法确认已停止用电；请待下一次上报。",
+        "The terminal has not told its power, so the load may still be running: wait for its next report.",
     ),
     "order_unknown": (
         "终端显示的购电单号并非本系统下发；请先核查终端与账务，必要时撤回。",
@@ -75,7 +87,11 @@ CODES = frozenset(_TEXTS)
 _THRESHOLD_EN = {"notice": "notice", "warning": "warning", "limited": "limit", "tripped": "trip"}
 STAGE_ZH = {"normal": "正常", "notice": "通知", "warning": "告警", "limited": "限电", "tripped": "跳闸"}
 
-_KILO = 1000
+
+def in_thousands(value: int) -> str:
+    """Say Wh in kWh, or W in kW, to the last one: 82 400 is ``82.4`` and 60 024 000 is ``60,024``."""
+    whole, rest = divmod(abs(value), 1000)
+    return f"{'-' if value < 0 else ''}{whole:,}" + (f".{rest:03}".rstrip("0") if rest else "")
 
 
 @dataclass(frozen=True)
@@ -97,9 +113,8 @@ class Reason:
         words: dict[str, int | str] = dict(self.facts)
         for name, value in self.facts.items():
             if isinstance(value, int) and name.endswith(("_wh", "_w")):
-                words[name.replace("_wh", "_kwh").removesuffix("_w") + ("_kw" if name.endswith("_w") else "")] = (
-                    f"{value // _KILO:,}"
-                )
+                stem, unit = name.rsplit("_", 1)
+                words[f"{stem}_k{unit}"] = in_thousands(value)
         words["stage_en"] = _THRESHOLD_EN.get(str(self.facts.get("stage", "")), "")
         words["stage_zh"] = STAGE_ZH.get(str(self.facts.get("stage", "")), "")
         return (chinese if language == "zh" else english).format(**words)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from app.commands.queries import held_at
 from app.customers.queries import contract_at_point
 from app.customers.schemas import ContractShown, ContractToSign
 from app.http.paging import Page, Paging, page_of
@@ -78,6 +79,7 @@ def read_why(
             "since": control.since,
             "because": control.because,
             "held": control.held,
+            "credit_held": held_at(session, [supply_point_id]).get(supply_point_id, []),
             "decisions": [
                 DecisionShown.of(row) for row in queries.decisions_of(session, supply_point_id, limit=limit)
             ],

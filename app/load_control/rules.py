@@ -1,6 +1,6 @@
 """Which stage a supply point is in and what is done next, from facts alone, with every reason named."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -72,6 +72,19 @@ def levels(facts: Facts) -> Levels:
 def threatened(facts: Facts) -> bool:
     """Whether the remaining allowance is at or below the trip threshold: 0 Wh left with a threshold of 0 is."""
     return facts.remaining_wh <= levels(facts).trip
+
+
+def level_that_acts(facts: Facts) -> int:
+    """Return the lowest remaining energy in Wh at which the terminal does nothing yet.
+
+    A terminal in local mode trips by itself, so what the notices need must stay, at the load that its rounds can
+    draw: a factory that stands still on Sunday has hours of supply for ever. In remote mode with a trip level of 0:
+    1 Wh.
+    """
+    connected_w = max(facts.recent_load_w, sum(fitted.load_w for fitted in facts.rounds))
+    local = facts.control_mode is ControlMode.LOCAL
+    level_wh = levels(replace(facts, recent_load_w=connected_w)).notice if local else levels(facts).trip
+    return level_wh + 1
 
 
 def forecast_trip_at(facts: Facts, *, now: datetime) -> datetime | None:
@@ -173,8 +186,11 @@ def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Rea
     found += _unsure(facts, now=now)
     # A limit lowers the load and with it the level in hours of supply; the trip level depends on no load.
     holds_limit = cut is Cut.LIMIT and facts.stage >= Stage.LIMITED
-    if not holds_limit and facts.remaining_wh > (at.trip if cut is Cut.TRIP else at.limited):
+    level_wh = at.trip if cut is Cut.TRIP else at.limited
+    if not holds_limit and facts.remaining_wh > level_wh:
         found.append(Reason("threshold_not_reached", remaining_wh=facts.remaining_wh))
+    if facts.remaining_wh <= level_wh < facts.remaining_wh + facts.refunding_wh:
+        found.append(Reason("refund_unproved", refunding_wh=facts.refunding_wh))
     found += _notice_wanting(facts, cut=cut, now=now)
     return tuple(found)
 
@@ -304,14 +320,17 @@ def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tu
     An automatic one needs all that the decision needed. One ordered by a person needs no threshold and no forecast,
     but a protected or guaranteed point, an undelivered purchase and unsure facts stop it as well. A trip needs its
     notice served and its periods run out, and so does whatever lets a terminal in local mode trip at once: control
-    enabled, or a guarantee taken off, at or below the trip threshold. Only the latter ignores the guarantee.
+    enabled, or a guarantee taken off, at or below the trip threshold. That terminal must also have taken over what
+    the books say: until then it trips by levels of its own. Only taking off the guarantee ignores the guarantee.
     """
     if automatic:
         return obstacles(facts, levels(facts), cut=cut, now=now)
     found = [reason for reason in _never_cut(facts) if cut is not Cut.GUARANTEE_OFF or reason.code != "guaranteed"]
     found += _unsure(facts, now=now)
-    lets_trip = facts.control_mode is ControlMode.LOCAL and threatened(facts)
-    if cut is Cut.TRIP or (lets_trip and cut in (Cut.CONTROL, Cut.GUARANTEE_OFF)):
+    lets_trip = facts.control_mode is ControlMode.LOCAL and cut in (Cut.CONTROL, Cut.GUARANTEE_OFF)
+    if lets_trip and facts.taking_back:
+        found.append(Reason("not_taken_over"))
+    if cut is Cut.TRIP or (lets_trip and threatened(facts)):
         found += _notice_wanting(facts, cut=Cut.TRIP, now=now)
     return tuple(found)
 

@@ -187,6 +187,7 @@ class WhyShown(BaseModel):
     stage: StageWord
     since: datetime
     because: list[ReasonShown]
-    held: list[ReasonShown]
+    held: list[ReasonShown] = Field(description="what stands against a harsher stage")
+    credit_held: list[ReasonShown] = Field(description="why the credit on its way is not sent for now")
     decisions: list[DecisionShown]
     notices: list[NoticeShown]

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
@@ -64,13 +64,18 @@ async def give_order(
 
 @router.get("/commands", summary="List commands", dependencies=[signed_in()])
 def list_commands(
-    session: Db, paging: Paging, supply_point_id: UUID | None = None, state: CommandState | None = None
+    session: Db,
+    paging: Paging,
+    supply_point_id: UUID | None = None,
+    state: CommandState | None = None,
+    held: Annotated[bool | None, Query(description="only credits that are held back now, or all but those")] = None,
 ) -> Page[CommandShown]:
     """Newest first, those of the service itself included."""
     rows = queries.list_commands(
         session,
         supply_point_id=supply_point_id,
         state=state,
+        held=held,
         limit=paging.rows_wanted,
         before_id=paging.after_id,
     )

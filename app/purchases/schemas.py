@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.load_control.schemas import ReasonShown
 from app.purchases.queries import Counter, Receipt
 from app.purchases.rules import Quote, hours_of_supply
 from app.purchases.service import Sold
@@ -160,6 +161,7 @@ class CreditOut(BaseModel):
     executed_at: datetime | None
     verified_at: datetime | None
     outcome: str | None
+    held: list[ReasonShown] | None = Field(description="why it is not sent for now: it could lower what is there")
 
 
 class ReceiptOut(BaseModel):
@@ -229,6 +231,7 @@ def _credit(found: Receipt) -> CreditOut | None:
         executed_at=credit.executed_at,
         verified_at=credit.verified_at,
         outcome=credit.outcome,
+        held=[ReasonShown(**reason) for reason in credit.held or []] if credit.ended_at is None else None,
     )
 
 

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 from app.commands import queries as commands
 from app.errors import NotFound, Refused
 from app.load_control import queries as load_control
-from app.load_control.rules import levels
+from app.load_control.rules import level_that_acts, levels
 from app.load_control.service import Pace
 from app.purchases.models import Purchase
 from app.purchases.queries import NoSuchPurchase
 from app.refunds.models import Refund
-from app.refunds.rules import Given, RefundState, Standing, energy_to_keep, left_of, level_that_acts
+from app.refunds.rules import Given, RefundState, Standing, energy_to_keep, left_of
 from app.shifts.models import Receipt, TenderTaken
 
 # Grants in the order in which they happened; what a refund took or gave back belongs to its purchase,
@@ -154,8 +154,12 @@ class TerminalHolds(NamedTuple):
     told_order_no: int
 
     def has_taken_back(self, refund: Refund) -> bool:
-        """Tell whether the terminal has shown the refund's order, or a later one, which carries it as well."""
-        return self.has_shown(refund.order_no)
+        """Tell whether the terminal has shown the refund's order, or a later one, which carries it as well.
+
+        What was paid out after its proof needs none again, whatever terminal has come since.
+        """
+        proved_before = refund.state == RefundState.PAID_OUT and refund.released_by is None
+        return proved_before or self.has_shown(refund.order_no)
 
     def has_shown(self, order_no: int) -> bool:
         """Tell whether the terminal has shown an order, or a later one, which carries it as well."""

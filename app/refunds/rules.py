@@ -1,18 +1,17 @@
 """How much of a purchase can be taken back, and what money that is; or why not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from app.customers.rules import ControlMode
 from app.errors import Conflict, Forbidden, Refused
 from app.load_control.facts import Facts
 from app.load_control.reasons import Reason
-from app.load_control.rules import levels
+from app.load_control.rules import level_that_acts
 from app.quantities import NANOFEN_PER_FEN, SECONDS_PER_HOUR, price_nfen_per_wh
 
 
@@ -149,19 +148,6 @@ def energy_to_keep(*, level_wh: int, recent_load_w: int, report_valid_s: int) ->
     return level_wh + max(recent_load_w, 0) * report_valid_s // SECONDS_PER_HOUR
 
 
-def level_that_acts(facts: Facts) -> int:
-    """Return the lowest remaining energy in Wh at which the terminal does nothing yet.
-
-    A terminal in local mode trips by itself, so what the notices need must stay, at the load that its rounds can
-    draw: a factory that stands still on Sunday has hours of supply for ever. In remote mode with a trip level of 0:
-    1 Wh.
-    """
-    connected_w = max(facts.recent_load_w, sum(fitted.load_w for fitted in facts.rounds))
-    local = facts.control_mode is ControlMode.LOCAL
-    level_wh = levels(replace(facts, recent_load_w=connected_w)).notice if local else levels(facts).trip
-    return level_wh + 1
-
-
 def why_held(facts: Facts, *, paid_until_wh: int, now: datetime) -> tuple[Reason, ...]:
     """Name what stands against a credit that would lower the terminal to ``paid_until_wh``; empty when nothing does.
 
@@ -195,8 +181,10 @@ def why_held(facts: Facts, *, paid_until_wh: int, now: datetime) -> tuple[Reason
 def _against_closing(facts: Facts, *, reading_wh: int) -> tuple[Reason, ...]:
     if facts.supplied_wh != reading_wh:
         return (Reason("used_while_closing"),)
+    if facts.active_power_w is None:
+        return (Reason("power_unknown"),)
     if facts.active_power_w != 0:
-        return (Reason("load_running", active_power_w=facts.active_power_w or 0),)
+        return (Reason("load_running", active_power_w=facts.active_power_w),)
     return ()
 
 

@@ -15,7 +15,10 @@ from sqlalchemy import text
 
 from app.allowances.sweep import post_all
 from app.clock import Clock
+from app.commands.rules import Evidence
+from app.commands.service import weigh
 from app.database import new_id, transaction
+from app.load_control.queries import pictures
 from app.load_control.service import close_supply_point, reassess
 from app.mqtt.signing import new_private_key_pem
 from app.notices.rules import NoticeKind
@@ -228,6 +231,50 @@ def test_a_refund_under_way_is_proved_by_the_new_terminal(desk: Desk) -> None:
     assert desk.post(payment, {}, role=Role.CASHIER).json()["state"] == "paid_out"
     again = desk.post("/refunds", asked | {"energy_wh": None}, role=Role.CASHIER)
     assert again.json()["because"] == "taken_back_before"
+
+
+def test_a_refund_that_leaves_too_little_by_the_final_reading_is_withdrawn_before_an_exchange(desk: Desk) -> None:
+    sold = sell(desk, "48780.00")
+    tells(desk, OLD, order_no=1, paid_until_wh=60_000_000, supplied_wh=12_000_000)
+    asked = {"purchase_no": sold["purchase_no"], "kind": "refund", "energy_wh": 47_000_000, "reason": "winter"}
+    refund = desk.post("/refunds", asked, role=Role.CASHIER).json()
+    assert refusal(exchange(desk, old_final_wh=13_000_000)) == (409, "refund-unproved")
+    assert desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER).json()["state"] == "withdrawn"
+    assert exchange(desk, old_final_wh=13_000_000).json()["exchange"]["remaining_wh"] == 47_000_000
+
+
+def test_a_terminal_with_an_order_of_elsewhere_has_taken_nothing_over(desk: Desk) -> None:
+    sell(desk, "48780.00")
+    tells(desk, OLD, order_no=1, paid_until_wh=60_000_000, supplied_wh=12_000_000)
+    made = exchange(desk).json()["exchange"]
+    tells(desk, NEW, order_no=77, paid_until_wh=900_000_000, supplied_wh=500)
+    path = f"/commands/{made['command_id']}"
+    now = datetime.now(UTC)
+    state = a_state(order_no=77, paid_until_wh=900_000_000)
+    told = Evidence(state=state, active_power_w=0, at=now, live=True, after_birth=True, results={})
+    with transaction(desk.database.engine) as session:
+        weigh(session, {NEW: told}, clock=Clock(), now=now)
+    assert desk.get(path).json()["state"] == "waiting"
+    sold = sell(desk, "813.00")
+    (mode,) = rows(desk, NEWEST_MODE)
+    assert (sold["order_no"], mode) == (78, ("refresh",))
+
+
+def test_refunds_of_long_ago_keep_no_energy_from_a_new_terminal(desk: Desk) -> None:
+    sold = sell(desk, "48780.00")
+    tells(desk, OLD, order_no=1, paid_until_wh=60_000_000, supplied_wh=12_000_000)
+    asked = {"purchase_no": sold["purchase_no"], "kind": "refund", "energy_wh": 1_000_000, "reason": "winter"}
+    refund = desk.post("/refunds", asked, role=Role.CASHIER).json()
+    tells(desk, OLD, order_no=2, paid_until_wh=59_000_000, supplied_wh=12_000_000)
+    assert desk.post(f"/refunds/{refund['id']}/pay-out", {}, role=Role.CASHIER).json()["state"] == "paid_out"
+    exchange(desk)
+    tells(desk, NEW, order_no=1, paid_until_wh=900_000_000, supplied_wh=500)
+    with transaction(desk.database.engine) as session:
+        (seen,) = pictures(
+            session, [UUID(point_id(desk))], report_valid_for=timedelta(hours=1), retry_after=timedelta(seconds=1)
+        )
+    assert (seen.facts.taking_back, seen.facts.lowering) == (True, False)
+    assert desk.get(f"/refunds/{refund['id']}").json()["taken_back"] is True
 
 
 def test_an_older_purchase_is_refunded_from_the_new_terminal(desk: Desk) -> None:

@@ -75,13 +75,19 @@ class Site:
         return [one.as_json() for one in asked(session, command, pace=self.desk.pace, now=now)]
 
     def tells(
-        self, *, order_no: int = 1, paid_until_wh: int = PAID_WH, supplied_wh: int = 0, power_w: int = 0
+        self,
+        *,
+        order_no: int = 1,
+        paid_until_wh: int = PAID_WH,
+        supplied_wh: int = 0,
+        power_w: int = 0,
+        after_s: float = 1.0,
     ) -> None:
         with transaction(self.desk.database.engine) as session:
             a_live_terminal(
                 session,
                 terminal_id=TERMINAL,
-                now=datetime.now(UTC) + timedelta(seconds=1),
+                now=datetime.now(UTC) + timedelta(seconds=after_s),
                 state=a_state(order_no=order_no, paid_until_wh=paid_until_wh, mode="local"),
                 supplied_wh=supplied_wh,
                 active_power_w=power_w,
@@ -97,7 +103,10 @@ class Site:
         self.live(online=False, commandable=False)
 
     def refund(self, energy_wh: int = 100_000_000) -> dict[str, Any]:
-        body = {"purchase_no": self.sold["purchase_no"], "kind": "refund", "energy_wh": energy_wh, "reason": "winter"}
+        return self.refund_of(self.sold, energy_wh)
+
+    def refund_of(self, bought: dict[str, Any], energy_wh: int) -> dict[str, Any]:
+        body = {"purchase_no": bought["purchase_no"], "kind": "refund", "energy_wh": energy_wh, "reason": "winter"}
         answer = self.desk.post("/refunds", body, role=Role.CASHIER)
         assert answer.status_code == 201, answer.text
         asked: dict[str, Any] = answer.json()
@@ -250,6 +259,42 @@ def test_a_purchase_that_may_have_arrived_counts_as_held_by_the_terminal(site: S
     assert (refund["paid_until_wh"], site.dispatch(after_s=1)) == (210_000_000, [])
     site.live(commandable=True)
     assert site.dispatch(after_s=1) == [refund["order_no"]]
+
+
+def test_a_credit_that_never_arrived_does_not_hold_what_gives_supply_back(site: Site) -> None:
+    site.tells(supplied_wh=PAID_WH - 10_000_000)
+    bought = site.sell("81300.00")
+    assert site.dispatch() == [bought["order_no"]]
+    refund = site.refund_of(bought, 55_000_000)
+    # The link was lost before the terminal had the purchase; it came back after it had used all that it knew of.
+    site.tells(supplied_wh=PAID_WH)
+    assert (site.dispatch(after_s=1), site.held(refund)) == ([], ["must_stay"])
+    CommandFigures(site.desk.database.engine, clock=Clock()).measure()
+    waits_s = REGISTRY.get_sample_value("wattgate_oldest_undelivered_restore_seconds")
+    assert waits_s is not None
+    assert waits_s > 0
+    site.tells(supplied_wh=PAID_WH, after_s=950)
+    site.live(commandable=False)
+    assert site.dispatch(after_s=951) == [refund["order_no"]]
+    assert site.sent[-1].args["paid_until_wh"] == 245_000_000
+
+
+def test_what_is_held_is_listed_and_shown_where_people_look(site: Site) -> None:
+    refund = site.refund()
+    site.tells(supplied_wh=120_000_000)
+    bought = site.sell("8130.00")
+    site.dispatch()
+    (listed,) = site.desk.get("/commands", held=True).json()["items"]
+    assert (listed["id"], listed["held"][0]["code"]) == (bought["command_id"], "must_stay")
+    others = site.desk.get("/commands", held=False).json()["items"]
+    assert refund["command_id"] in [one["id"] for one in others]
+    credit = site.desk.get(f"/purchases/{bought['purchase_no']}").json()["credit"]
+    assert (credit["state"], credit["held"]) == ("waiting", listed["held"])
+    why = site.desk.get(f"/supply-points/{listed['supply_point_id']}/why").json()
+    assert (why["credit_held"], why["held"]) == (listed["held"], [])
+    site.desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.CASHIER)
+    assert site.desk.get("/commands", held=True).json()["items"] == []
+    assert site.desk.get(f"/purchases/{bought['purchase_no']}").json()["credit"]["held"] is None
 
 
 def test_a_terminal_with_an_order_that_nobody_gave_it_is_not_lowered(site: Site) -> None:

@@ -120,6 +120,23 @@ def test_an_automatic_cut_needs_its_threshold(cut: Cut, stage: Stage, remaining_
     assert found == ([] if reached else ["threshold_not_reached"])
 
 
+@pytest.mark.parametrize(("cut", "level_kwh"), [(Cut.TRIP, 0), (Cut.LIMIT, 10_000)])
+def test_what_a_refund_took_back_but_did_not_get_cuts_nobody_automatically(cut: Cut, level_kwh: int) -> None:
+    facts = {"stage": Stage.WARNING, **left(level_kwh - 5)}
+    found = {
+        refunding: codes_against(cut, automatic=True, **facts, refunding_wh=refunding * KWH) for refunding in (5, 6)
+    }
+    assert found == {5: [], 6: ["refund_unproved"]}
+    assert codes_against(cut, automatic=False, **facts, refunding_wh=6 * KWH) == []
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_terminal_in_local_mode_is_let_loose_only_on_what_the_books_say(cut: Cut) -> None:
+    loosens = cut in (Cut.CONTROL, Cut.GUARANTEE_OFF)
+    assert codes_against(cut, automatic=False, **LOCAL, taking_back=True) == ["not_taken_over"] * loosens
+    assert codes_against(cut, automatic=False, taking_back=True) == []
+
+
 @pytest.mark.parametrize(("code", "fact"), [*NEVER, *UNSURE])
 @pytest.mark.parametrize("cut", [Cut.TRIP, Cut.LIMIT])
 def test_a_cut_by_hand_is_stopped_by_what_makes_it_wrong(cut: Cut, code: str, fact: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.load_control.facts import Stage
-from app.load_control.reasons import CODES, STAGE_ZH, Reason
+from app.load_control.reasons import CODES, STAGE_ZH, Reason, in_thousands
 
 FACTS: dict[str, dict[str, int | str]] = {
     "above_thresholds": {"remaining_wh": 60_024_600, "level_wh": 50_000_000},
@@ -19,6 +19,7 @@ FACTS: dict[str, dict[str, int | str]] = {
     "round_pause": {"until": "2026-03-04T08:31:00+00:00"},
     "must_stay": {"remaining_wh": 40_000_000, "must_stay_wh": 50_000_000},
     "load_running": {"active_power_w": 300_000},
+    "refund_unproved": {"refunding_wh": 100_000_000},
     "safe_load_kept": {"active_power_w": 38_000, "safe_load_w": 40_000},
 }
 
@@ -93,3 +94,11 @@ def test_the_examples_name_every_number_that_a_text_uses() -> None:
         for name, value in told.facts.items():
             shown = f"{value // 1000:,}" if isinstance(value, int) else value
             assert shown in told.text("en"), (code, name)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0, "0"), (400, "0.4"), (82_400, "82.4"), (82_667, "82.667"), (60_024_000, "60,024"), (-1_050, "-1.05")],
+)
+def test_what_is_less_than_a_thousand_is_told_as_well(value: int, told: str) -> None:
+    assert in_thousands(value) == told

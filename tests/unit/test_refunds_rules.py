@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.customers.rules import ControlMode, Threshold, Thresholds
 from app.load_control.facts import Facts, Round
+from app.load_control.rules import level_that_acts
 from app.quantities import NANOFEN_PER_FEN, price_nfen_per_wh
 from app.refunds.rules import (
     Given,
@@ -26,7 +27,6 @@ from app.refunds.rules import (
     bought_again,
     energy_to_keep,
     left_of,
-    level_that_acts,
     take_back,
     why_held,
 )
@@ -197,7 +197,7 @@ def test_a_terminal_in_local_mode_keeps_what_notices_need_at_the_load_of_its_rou
         ({"supplied_wh": None, "recent_load_w": 0}, []),
         ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": 0}, []),
         ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": 1_000}, ["load_running"]),
-        ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": None}, ["load_running"]),
+        ({"closing": True, "supplied_wh": 10 * MWH, "active_power_w": None}, ["power_unknown"]),
         ({"closing": True, "supplied_wh": 10 * MWH + 1, "active_power_w": 0}, ["used_while_closing"]),
     ],
 )
