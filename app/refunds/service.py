@@ -214,7 +214,7 @@ def withdraw(session: Session, refund_id: UUID, *, by: UUID, pace: Pace, now: da
         "kept_nfen": allowance.kept_nfen,
     }
     counted = terminals.next_order(session, refund.supply_point_id)
-    again = Again(asked=asked, counted=counted, bought_wh=bought_wh, kept_nfen=kept_nfen)
+    again = Again(asked=asked, counted=counted, bought_wh=bought_wh, kept_nfen=kept_nfen, by=by)
     transaction_id = move_energy_again(session, refund, purchase, again, pace=pace, now=now)
     refund.regranted_wh = bought_wh
     refund.regrant_order_no = counted.order_no

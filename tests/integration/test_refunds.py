@@ -188,6 +188,31 @@ def test_withdrawn_money_buys_its_energy_again(desk: Desk) -> None:
     assert ask(desk, sold["purchase_no"], energy_wh=1_000).status_code == 201
 
 
+def test_a_withdrawal_stands_in_the_books_under_who_has_withdrawn_it(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    assert desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.ACCOUNT_MANAGER).status_code == 200
+    with desk.database.engine.connect() as connection:
+        asked, again = connection.execute(
+            text("""
+                SELECT command.reason, ordered.sign_in_name AS ordered_by, posted.sign_in_name AS posted_by
+                  FROM refunds AS refund
+                  JOIN commands AS command
+                    ON (command.args->>'order_no')::bigint IN (refund.order_no, refund.regrant_order_no)
+                  JOIN staff_members AS ordered ON ordered.id = command.requested_by
+                  JOIN ledger_transactions AS transaction
+                    ON transaction.id = CASE (command.args->>'order_no')::bigint WHEN refund.order_no
+                       THEN refund.energy_transaction_id ELSE refund.regrant_transaction_id END
+                  JOIN staff_members AS posted ON posted.id = transaction.actor_id
+                 ORDER BY command.version
+            """)
+        ).all()
+    assert tuple(asked) == ("refund of 1,000 kWh", "cashier.one", "cashier.one")
+    manager = "account_manager.one"
+    assert tuple(again) == ("the refund was withdrawn: 1,000 kWh again", manager, manager)
+
+
 def test_one_refund_is_paid_once_and_the_same_key_gives_the_same_bytes(desk: Desk) -> None:
     sold = sell(desk, "16260.00")
     terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
