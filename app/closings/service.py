@@ -17,6 +17,7 @@ from app.closings.rules import (
     AccountMoved,
     AccountNotSettled,
     ClosingOver,
+    ClosingReleasedBefore,
     ClosingState,
     NotGivenUpYet,
     Outcome,
@@ -40,6 +41,7 @@ from app.quantities import NANOFEN_PER_FEN
 from app.refunds.queries import terminals_hold
 from app.shifts import service as shifts
 from app.shifts.rules import ReceiptKind, Tender, TenderKind, check_tenders, receipt_no
+from app.staff.queries import get_staff_member
 from app.terminals import service as terminals
 
 _CLOSING = "the account is being closed"
@@ -119,11 +121,15 @@ def release(session: Session, contract_no: str, *, because: str, approver_id: UU
 
     Raises:
         NoSuchContract, NoSuchClosing, ClosingOver: there is nothing to release.
+        ClosingReleasedBefore: somebody answers for it already.
         OwnClosing: the approver has asked for it.
     """
     contract, closing = _under_way(session, contract_no)
     if closing.asked_by == approver_id:
         raise OwnClosing
+    if closing.released_by is not None:
+        by = get_staff_member(session, staff_member_id=closing.released_by).sign_in_name
+        raise ClosingReleasedBefore(by=by, because=closing.released_because)
     closing.released_by = approver_id
     closing.released_at = now
     closing.released_because = because

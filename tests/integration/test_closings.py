@@ -332,6 +332,9 @@ def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own
         session.execute(text("UPDATE closings SET asked_by = :asker"), {"asker": asker})
     released = desk.post(f"{CLOSING}/release", reason, role=Role.APPROVER).json()
     assert released["released_because"] == reason["reason"]
+    again = desk.post(f"{CLOSING}/release", {"reason": "another"}, role=Role.APPROVER)
+    assert (refusal(again), again.json()["released_by"]) == ((409, "closing-released-before"), "approver.one")
+    assert desk.get(CLOSING).json()["released_because"] == reason["reason"]
     done = finish(desk).json()
     assert (done["state"], done["money_fen"]) == ("finished", 8_130)
 

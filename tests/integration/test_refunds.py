@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_debt, a_live_terminal, a_state, a_terminal
+from factories import a_contract, a_debt, a_live_terminal, a_person, a_state, a_terminal
+from people import bearer
 from sqlalchemy import text
 
 from app.customers.queries import contract_by_no
@@ -166,6 +167,21 @@ def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own
     own = desk.post(f"/refunds/{refund['id']}/release", reason, role=Role.APPROVER)
     assert refusal(own) == (403, "own-refund")
     assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet")
+
+
+def test_a_refund_is_released_once_and_who_did_it_stays(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    path = f"/refunds/{refund['id']}/release"
+    first = desk.post(path, {"reason": "burnt down"}, role=Role.APPROVER).json()
+    with transaction(desk.database.engine) as session:
+        second = bearer(a_person(session, role=Role.APPROVER), settings=desk.settings)
+    refused = desk.http.post(f"/api/v1{path}", json={"reason": "so that I may pay"}, headers=second)
+    assert refusal(refused) == (409, "refund-released-before")
+    assert refused.json()["detail"] == "approver.one has released it: burnt down"
+    shown = desk.get(f"/refunds/{refund['id']}").json()
+    assert (shown["released_by"], shown["released_because"]) == (first["released_by"], "burnt down")
 
 
 def test_released_money_is_paid_although_the_terminal_is_silent(desk: Desk) -> None:
