@@ -125,11 +125,12 @@ def release(session: Session, refund_id: UUID, *, because: str, approver_id: UUI
     if refund.released_by is not None:
         by = get_staff_member(session, staff_member_id=refund.released_by).sign_in_name
         raise RefundReleasedBefore(by=by, because=refund.released_because)
+    before = {"state": refund.state, "released_because": refund.released_because}
     refund.released_by = approver_id
     refund.released_at = now
     refund.released_because = because
     session.flush()
-    _record(session, refund, _Told("released", {"released_because": None}, {}, []), now=now)
+    _record(session, refund, _Told("released", before, {}, []), now=now)
     return refund
 
 

@@ -1,5 +1,6 @@
 """An account is closed: energy first, then the proof, then the money, to the fen; and nothing stands afterwards."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -412,6 +413,26 @@ def test_the_record_names_every_transaction_of_a_closing(desk: Desk) -> None:
         "FROM audit_events WHERE action LIKE 'closing.%' OR action = 'contract.closed'",
     )
     assert (sorted(rows.actions), rows.transactions) == (["closing.asked", "closing.finished", "contract.closed"], 2)
+
+
+def test_the_record_says_what_was_before_and_by_which_receipt_the_money_went(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    ask(desk)
+    desk.post(f"{CLOSING}/withdraw", {}, role=Role.CASHIER)
+    ask(desk)
+    desk.post(f"{CLOSING}/release", {"reason": "burnt down"}, role=Role.APPROVER)
+    done = finish(desk, tenders=[{"kind": "transfer", "amount_yuan": "81.30", "reference": "T-9"}]).json()
+    with desk.database.engine.connect() as connection:
+        query = "SELECT payload FROM audit_events WHERE action LIKE 'closing.%' ORDER BY at"
+        asked, withdrawn, _, released, finished = [json.loads(each) for each in connection.scalars(text(query))]
+    assert asked["before"] == {"state": None, "paid_until_wh": 1_000_000}
+    assert (asked["after"]["state"], asked["after"]["paid_until_wh"]) == ("closing", 900_000)
+    assert withdrawn["before"] == {"state": "closing", "paid_until_wh": 900_000}
+    assert (withdrawn["after"]["state"], withdrawn["after"]["paid_until_wh"]) == ("withdrawn", 1_000_000)
+    assert (released["before"]["released_because"], released["after"]["released_because"]) == (None, "burnt down")
+    assert (finished["before"]["state"], finished["after"]["state"]) == ("closing", "finished")
+    assert finished["after"]["receipt_no"] == done["receipt_no"]
+    assert finished["after"]["tenders"] == [{"kind": "transfer", "amount_fen": -8_130, "reference": "T-9"}]
 
 
 def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Desk) -> None:
