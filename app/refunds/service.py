@@ -158,7 +158,7 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
         raise NotTakenBackYet(terminal_order_no=held.told_order_no, order_no=refund.order_no)
     numbered = shifts.take_number(session, cashier_id)
     tenders = _tenders(session, refund, purchase, tender=tender)
-    shifts.refuse_cash_not_held(session, numbered, tenders)
+    shifts.refuse_cash_not_held(session, numbered, tenders, as_it_came=refund.kind == RefundKind.REVERSAL)
     money_fen = refund.deposit_back_fen + refund.debt_reopened_fen
     lines = [*money_lines(tenders)]
     if refund.deposit_back_fen:

@@ -9,7 +9,7 @@ import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
 from factories import a_contract, a_debt, a_live_terminal, a_notice, a_state, a_terminal
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from app.allowances.sweep import post_all
 from app.commands import service as commands
@@ -446,7 +446,19 @@ def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Des
     asked_and_shown(desk)
     assert refusal(finish(desk)) == (409, "till-lacks-cash")
     transfer = {"kind": "transfer", "amount_yuan": "24390.00", "reference": "20260302-7"}
-    assert finish(desk, tenders=[transfer]).json()["state"] == "finished"
+    sums_of_cash: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "float_fen" in statement:
+            sums_of_cash.append(statement)
+
+    event.listen(desk.database.engine, "before_cursor_execute", note)
+    assert finish(desk).status_code == 409
+    assert len(sums_of_cash) == 1
+    done = finish(desk, tenders=[transfer]).json()
+    event.remove(desk.database.engine, "before_cursor_execute", note)
+    # All who sell at the till would wait for the sum.
+    assert (done["state"], len(sums_of_cash)) == ("finished", 1)
 
 
 def test_a_terminal_that_cannot_have_been_told_so_finishes_no_closing(desk: Desk) -> None:

@@ -374,6 +374,27 @@ def test_cash_that_the_shift_does_not_hold_is_not_paid_out(desk: Desk) -> None:
     assert paid.json()["state"] == "paid_out"
 
 
+def test_a_reversal_that_the_till_cannot_pay_names_what_can_be_done(desk: Desk) -> None:
+    by_card = [{"kind": "card", "amount_yuan": "81300.00", "reference": "4711"}]
+    earlier = sell(desk, "81300.00", tenders=by_card)
+    terminal_tells(desk, order_no=1, paid_until_wh=earlier["paid_until_wh"])
+    refund = ask(desk, earlier["purchase_no"], energy_wh=1_000_000).json()
+    mistaken = sell(desk, "813.00")
+    terminal_tells(desk, order_no=mistaken["order_no"], paid_until_wh=mistaken["paid_until_wh"])
+    assert pay(desk, refund["id"]).status_code == 200
+    reversal = ask(desk, mistaken["purchase_no"], kind="reversal").json()
+    terminal_tells(desk, order_no=reversal["order_no"], paid_until_wh=reversal["paid_until_wh"])
+    refused = pay(desk, reversal["id"], kind="transfer", reference="T-9")
+    assert refusal(refused) == (409, "till-lacks-cash")
+    assert "withdraw the reversal" in refused.json()["remedy"]
+    assert desk.post(f"/refunds/{reversal['id']}/withdraw", {}, role=Role.CASHIER).status_code == 200
+    terminal_tells(desk, order_no=reversal["order_no"] + 1, paid_until_wh=mistaken["paid_until_wh"])
+    instead = ask(desk, mistaken["purchase_no"]).json()
+    terminal_tells(desk, order_no=instead["order_no"], paid_until_wh=instead["paid_until_wh"])
+    paid = pay(desk, instead["id"], kind="transfer", reference="T-9").json()
+    assert (paid["state"], paid["money_fen"]) == ("paid_out", 81_300)
+
+
 def told_by_liars(*, order_no: int, paid_until_wh: int) -> list[dict[str, int]]:
     """What proves nothing: an order never given, the order with more energy than it said, an earlier order."""
     return [
