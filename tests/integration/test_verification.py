@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,7 +25,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from app.cheques.service import clear, give_back
-from app.clock import Clock
+from app.clock import Clock, sleep
 from app.database import connect, transaction
 from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace
@@ -384,3 +385,39 @@ def test_a_database_that_is_away_was_not_checked() -> None:
     assert away.returncode == 2
     assert away.stdout == ""
     assert "does not answer" in away.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [("SELECT 1", 2), ("UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'", 1)],
+)
+def test_a_database_that_goes_away_meanwhile_is_told_with_what_was_not_reached(
+    worked: Database, postgres: EmbeddedPostgres, change: str, code: int
+) -> None:
+    as_owner(worked, change)
+    waits = """
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = :name AND application_name = 'wattgate verify' AND wait_event_type = 'Lock'
+    """
+    owner = create_engine(worked.owner_url)
+    beside = create_engine(postgres.superuser_url("postgres"), isolation_level="AUTOCOMMIT")
+    with owner.connect() as at_tills, beside.connect() as killer, ThreadPoolExecutor(1) as pool:
+        at_tills.execute(text("LOCK TABLE tills"))
+        command = pool.submit(wattgate_verify, worked.application_url)
+        while (waiting := killer.scalar(text(waits), {"name": worked.name})) is None:
+            assert not command.done()
+            sleep(0.01)
+        killer.execute(text(f"ALTER DATABASE {worked.name} ALLOW_CONNECTIONS false"))
+        killer.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": waiting})
+        told = command.result()
+    owner.dispose()
+    beside.dispose()
+    assert told.returncode == code
+    assert "Traceback" not in told.stderr
+    assert "does not answer any more" in told.stderr
+    reached = [one for one in INVARIANTS if f" {one.name}: " in told.stdout]
+    not_reached = INVARIANTS[len(reached) :]
+    assert reached == list(INVARIANTS[: len(reached)])
+    assert not_reached
+    assert ", ".join(one.name for one in not_reached) in told.stderr
+    assert f"could not be checked {reached[-1].name}" in told.stdout
