@@ -18,6 +18,7 @@ from app.closings.rules import (
     AccountMoved,
     AccountNotSettled,
     ClosingOver,
+    ClosingRefused,
     ClosingReleasedBefore,
     ClosingState,
     NotGivenUpYet,
@@ -153,6 +154,7 @@ def finish(
     Raises:
         NoSuchContract, NoSuchClosing, ClosingOver: there is nothing to finish.
         NotGivenUpYet: the terminal has not shown its order, and nobody has released it.
+        ClosingRefused: a cheque is in clearing after all.
         UsedSinceFinalReading, AccountMoved: it would not settle what stands.
         NoOpenShift, TillLacksCash, TenderUnusable, TendersUnequal: the money could not be moved.
     """
@@ -192,6 +194,12 @@ def finish(
 
 def _refuse_unproved(session: Session, closing: Closing) -> None:
     now_stands = queries.stands(session, closing.supply_point_id)
+    if now_stands.cheque_in_clearing:
+        raise ClosingRefused(
+            "cheque_in_clearing",
+            detail="A cheque of this contract is in clearing, and what it is to buy could not be sold any more.",
+            remedy="Give the cheque back first; or withdraw the closing, and ask for it again when it has cleared.",
+        )
     if closing.released_by is None and not queries.given_up(session, closing, now_stands):
         held = terminals_hold(session, [closing.supply_point_id])[closing.supply_point_id]
         raise NotGivenUpYet(terminal_order_no=held.told_order_no, order_no=closing.order_no)

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_debt, a_live_terminal, a_notice, a_state, a_terminal
+from factories import a_cheque, a_contract, a_debt, a_live_terminal, a_notice, a_state, a_terminal
 from sqlalchemy import event, text
 
 from app.allowances.sweep import post_all
+from app.clock import sleep
+from app.closings import service
 from app.commands import service as commands
 from app.commands.rules import Op
 from app.customers.queries import contract_by_no
@@ -23,6 +26,7 @@ from app.notices.rules import NoticeKind
 from app.openings.rules import Opening
 from app.openings.service import open_balance
 from app.roles import Role
+from app.staff.queries import find_by_sign_in_name
 from app.verification import INVARIANTS, find_broken
 
 CONTRACT = "HT-1"
@@ -75,6 +79,14 @@ def ask(desk: Desk, *, role: Role = Role.ACCOUNT_MANAGER) -> Any:
 
 def finish(desk: Desk, *, key: str | None = None, **body: Any) -> Any:
     return desk.post(f"{CLOSING}/finish", body, role=Role.CASHIER, key=key)
+
+
+def take_cheque(desk: Desk) -> Any:
+    cheque = {
+        "contract_no": CONTRACT, "amount_yuan": "100.00", "cheque_no": "30109810", "bank": "工商银行",
+        "drawer": "东方钢铁", "drawn_on": f"{datetime.now(UTC):%Y-%m-%d}",
+    }  # fmt: skip
+    return desk.post("/cheques", cheque, role=Role.CASHIER)
 
 
 def asked_and_shown(desk: Desk) -> dict[str, Any]:
@@ -307,17 +319,50 @@ def test_a_cut_that_the_terminal_may_be_acting_on_is_waited_for(desk: Desk) -> N
 
 def test_a_cheque_in_clearing_is_waited_for_and_none_is_taken_any_more(desk: Desk) -> None:
     sold_and_used(desk, "813.00", supplied_wh=900_000)
-    cheque = {
-        "contract_no": CONTRACT, "amount_yuan": "100.00", "cheque_no": "30109810", "bank": "工商银行",
-        "drawer": "东方钢铁", "drawn_on": f"{datetime.now(UTC):%Y-%m-%d}",
-    }  # fmt: skip
-    taken = desk.post("/cheques", cheque, role=Role.CASHIER)
+    taken = take_cheque(desk)
     assert taken.status_code == 201, taken.text
     assert ask(desk).json()["because"] == "cheque_in_clearing"
     given_back = f"/cheques/{taken.json()['id']}/return"
     assert desk.post(given_back, {"reason": "the account is closed"}, role=Role.CASHIER).status_code == 200
     assert ask(desk).status_code == 201
-    assert refusal(desk.post("/cheques", cheque, role=Role.CASHIER)) == (409, "contract-closing")
+    assert refusal(take_cheque(desk)) == (409, "contract-closing")
+
+
+def test_a_cheque_that_comes_while_a_closing_is_asked_for_waits_and_is_refused(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool, desk.database.engine.connect() as watcher:
+        watcher.execution_options(isolation_level="AUTOCOMMIT")
+        with transaction(desk.database.engine) as session:
+            by = session.scalar(text("SELECT id FROM staff_members WHERE sign_in_name = 'account_manager.one'"))
+            new = service.NewClosing(contract_no=CONTRACT, reason="the works moves away", asked_by=by)
+            service.ask(session, new, pace=desk.pace, now=datetime.now(UTC))
+            cheque = pool.submit(take_cheque, desk)
+            while not cheque.done() and not watcher.scalar(text(waits)):
+                sleep(0.01)
+        assert refusal(cheque.result()) == (409, "contract-closing")
+    assert desk.count("cheques") == 0
+
+
+def test_a_closing_is_not_finished_over_a_cheque_in_clearing(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    asked_and_shown(desk)
+    with transaction(desk.database.engine) as session:
+        contract = contract_by_no(session, CONTRACT)
+        since, contract.closing_since = contract.closing_since, None
+        session.flush()
+        cheque_id = a_cheque(
+            session,
+            contract=contract,
+            cashier=find_by_sign_in_name(session, name="cashier.one"),
+            now=datetime.now(UTC),
+        )
+        contract.closing_since = since
+    refused = finish(desk)
+    assert (refusal(refused), refused.json()["because"]) == ((409, "closing-refused"), "cheque_in_clearing")
+    given_back = desk.post(f"/cheques/{cheque_id}/return", {"reason": "too late"}, role=Role.CASHIER)
+    assert given_back.status_code == 200
+    assert finish(desk).json()["state"] == "finished"
 
 
 def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own(desk: Desk) -> None:
