@@ -365,6 +365,7 @@ class Bookkeeper:
     def release(self, taken: TakenBack, *, by_who_asked: bool) -> None:
         require(taken.state == "taking_back", "refund-over")
         require(not by_who_asked, "own-refund")
+        require(not taken.released, "refund-released-before")
         taken.released = True
 
     def pay_out(self, site: Site, taken: TakenBack, *, form: str) -> None:
@@ -491,6 +492,7 @@ class Bookkeeper:
     def release_closing(self, site: Site, *, by_approver: bool) -> None:
         closing = self._under_way(site)
         require(not (by_approver and closing.asked_by_approver), "own-closing")
+        require(not closing.released, "closing-released-before")
         closing.released = True
 
     def finish_closing(self, site: Site, *, form: str) -> None:

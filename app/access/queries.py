@@ -9,7 +9,11 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
 from app.access.models import ApiKey, SignIn
+from app.audit import queries as audit
+from app.audit.queries import Wanted
 from app.errors import NotFound
+
+PASSWORD_RESET = "person.password_reset"  # noqa: S105 - an action, not a password
 
 #: Clocks of several machines differ a little, and tokens are taken for that much longer.
 _CLOCKS_DIFFER_BY = timedelta(minutes=1)
@@ -43,8 +47,18 @@ class ApiKeyUnknown(NotFound):
 
 
 def failed_for_name(session: Session, *, name: str, since: datetime, limit: int) -> list[datetime]:
-    """Return the newest failures for a name since its last success; an attempt under way counts as one."""
-    return list(session.scalars(_FAILED_FOR_NAME, {"name": name, "since": since, "limit": limit}))
+    """Return the newest failures for a name since its last success; an attempt under way counts as one.
+
+    Once there are ``limit`` of them, those from before its password was last reset do not count: whoever has
+    forgotten it has usually used them up.
+    """
+    failed = list(session.scalars(_FAILED_FOR_NAME, {"name": name, "since": since, "limit": limit}))
+    if len(failed) < limit:
+        return failed
+    # Asked for only here, since the record of a name grows with every sign-in.
+    resets = Wanted(action=PASSWORD_RESET, subject_kind="person", subject=name, since=since)
+    reset = audit.search(session, resets, limit=1, before=None)
+    return [at for at in failed if not reset or at > reset[0].event.at]
 
 
 def failed_from_address(session: Session, *, address: str, since: datetime, limit: int) -> list[datetime]:

@@ -298,7 +298,7 @@ def reset_password(session: Session, *, staff_member_id: UUID, by: UUID, now: da
     staff.change_password(person, password=password)
     ended = end_sign_ins(session, staff_member_id=person.id, because=EndedBecause.PASSWORD_CHANGED, now=now)
     session.flush()
-    _record(session, person, action="person.password_reset", after={"sign_ins_ended": ended}, now=now)
+    _record(session, person, action=queries.PASSWORD_RESET, after={"sign_ins_ended": ended}, now=now)
     return password, ended
 
 

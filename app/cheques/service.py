@@ -14,6 +14,8 @@ from app.audit.rules import Deed
 from app.cheques import queries
 from app.cheques.models import Cheque
 from app.cheques.rules import ChequeEnded, ChequeState, check_date, day_at, ended_lines, taken_lines
+from app.customers import service as customers
+from app.customers.queries import contract_by_no
 from app.database import new_id
 from app.errors import Conflict
 from app.ledger import service as ledger
@@ -60,6 +62,8 @@ def take_in(session: Session, new: NewCheque, *, cashier_id: UUID, zone: tzinfo,
     if not 0 < new.amount_fen <= LARGEST_PURCHASE_FEN:
         raise AmountNotSellable(paid_fen=new.amount_fen)
     check_date(new.drawn_on, today=day_at(now, zone))
+    # A closing waits for cheques in clearing, so none may be taken in while one is being asked for.
+    customers.lock_supply_points(session, [contract_by_no(session, new.contract_no).supply_point_id])
     payer = queries.payer(session, new.contract_no)
     cheque_id = new_id()
     numbered = shifts.take_number(session, cashier_id)

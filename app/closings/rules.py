@@ -100,6 +100,20 @@ class ClosingOver(Conflict):
         )
 
 
+class ClosingReleasedBefore(Conflict):
+    """Who has released a closing answers for it, and another release would put a new name and reason over theirs."""
+
+    title = "The closing was released before"
+
+    def __init__(self, *, by: str, because: str | None) -> None:
+        super().__init__(
+            f"{by} has released it: {because}",
+            remedy="Have it finished; or have it withdrawn, if it should not have been released.",
+            released_by=by,
+            released_because=because,
+        )
+
+
 class OwnClosing(Forbidden):
     title = "Nobody releases a closing of their own"
 

@@ -1,8 +1,9 @@
 """The story of a closing: energy taken back, proved, money settled, contract closed; or withdrawn."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -17,6 +18,8 @@ from app.closings.rules import (
     AccountMoved,
     AccountNotSettled,
     ClosingOver,
+    ClosingRefused,
+    ClosingReleasedBefore,
     ClosingState,
     NotGivenUpYet,
     Outcome,
@@ -40,6 +43,7 @@ from app.quantities import NANOFEN_PER_FEN
 from app.refunds.queries import terminals_hold
 from app.shifts import service as shifts
 from app.shifts.rules import ReceiptKind, Tender, TenderKind, check_tenders, receipt_no
+from app.staff.queries import get_staff_member
 from app.terminals import service as terminals
 
 _CLOSING = "the account is being closed"
@@ -82,7 +86,10 @@ def ask(session: Session, new: NewClosing, *, pace: Pace, now: datetime) -> Clos
     commands.call_back_cuts(session, point, because=_CLOSING, now=now)
     notices.withdraw(session, point, because=_CLOSING, now=now)
     load_control.reassess(session, [point], trigger="closing", pace=pace, now=now)
-    _record(session, closing, contract, action="closing.asked", posted=[closing.energy_transaction_id], now=now)
+    before = {"state": None, "paid_until_wh": closing.reading_wh + closing.remaining_wh}
+    after = {"paid_until_wh": closing.reading_wh}
+    posted = [closing.energy_transaction_id]
+    _record(session, closing, contract, _Told("asked", before, after, posted), now=now)
     return closing
 
 
@@ -119,16 +126,21 @@ def release(session: Session, contract_no: str, *, because: str, approver_id: UU
 
     Raises:
         NoSuchContract, NoSuchClosing, ClosingOver: there is nothing to release.
+        ClosingReleasedBefore: somebody answers for it already.
         OwnClosing: the approver has asked for it.
     """
     contract, closing = _under_way(session, contract_no)
     if closing.asked_by == approver_id:
         raise OwnClosing
+    if closing.released_by is not None:
+        by = get_staff_member(session, staff_member_id=closing.released_by).sign_in_name
+        raise ClosingReleasedBefore(by=by, because=closing.released_because)
+    before = {"state": closing.state, "released_because": closing.released_because}
     closing.released_by = approver_id
     closing.released_at = now
     closing.released_because = because
     session.flush()
-    _record(session, closing, contract, action="closing.released", posted=[], now=now)
+    _record(session, closing, contract, _Told("released", before, {}, []), now=now)
     return closing
 
 
@@ -142,18 +154,20 @@ def finish(
     Raises:
         NoSuchContract, NoSuchClosing, ClosingOver: there is nothing to finish.
         NotGivenUpYet: the terminal has not shown its order, and nobody has released it.
+        ClosingRefused: a cheque is in clearing after all.
         UsedSinceFinalReading, AccountMoved: it would not settle what stands.
         NoOpenShift, TillLacksCash, TenderUnusable, TendersUnequal: the money could not be moved.
     """
     contract, closing = _under_way(session, contract_no)
     _refuse_unproved(session, closing)
-    numbered, taken = None, []
+    numbered, taken, number = None, [], None
     if closing.money_fen:
         numbered = shifts.take_number(session, cashier_id)
+        number = receipt_no(numbered.till_no, numbered.number)
         taken = _tenders(closing, tenders)
         shifts.refuse_cash_not_held(session, numbered, taken)
     settle_money(session, closing, taken, numbered=numbered, by=cashier_id, now=now)
-    if numbered is not None:
+    if numbered is not None and number is not None:
         closing.receipt_id = shifts.write_receipt(
             session,
             shifts.NewReceipt(
@@ -164,7 +178,7 @@ def finish(
                 content=_said(session, closing, contract, now=now),
             ),
             numbered,
-            receipt_no=receipt_no(numbered.till_no, numbered.number),
+            receipt_no=number,
             now=now,
         )
     closing.state = ClosingState.FINISHED
@@ -172,12 +186,20 @@ def finish(
     contract.closing_since = None
     session.flush()
     load_control.close_supply_point(session, contract_no, now=now)
-    _record(session, closing, contract, action="closing.finished", posted=[closing.money_transaction_id], now=now)
+    after = {"receipt_no": number, "tenders": [asdict(one) for one in taken]}
+    posted = [closing.money_transaction_id]
+    _record(session, closing, contract, _Told("finished", {"state": ClosingState.CLOSING}, after, posted), now=now)
     return closing
 
 
 def _refuse_unproved(session: Session, closing: Closing) -> None:
     now_stands = queries.stands(session, closing.supply_point_id)
+    if now_stands.cheque_in_clearing:
+        raise ClosingRefused(
+            "cheque_in_clearing",
+            detail="A cheque of this contract is in clearing, and what it is to buy could not be sold any more.",
+            remedy="Give the cheque back first; or withdraw the closing, and ask for it again when it has cleared.",
+        )
     if closing.released_by is None and not queries.given_up(session, closing, now_stands):
         held = terminals_hold(session, [closing.supply_point_id])[closing.supply_point_id]
         raise NotGivenUpYet(terminal_order_no=held.told_order_no, order_no=closing.order_no)
@@ -232,7 +254,10 @@ def withdraw(session: Session, contract_no: str, *, by: UUID, pace: Pace, now: d
     session.flush()
     (looked,) = together(session, load_control.to_look_again(point, now=now))
     load_control.after_purchase(session, point, still_normal=looked, pace=pace, now=now)
-    _record(session, closing, contract, action="closing.withdrawn", posted=[closing.again_transaction_id], now=now)
+    before = {"state": ClosingState.CLOSING, "paid_until_wh": closing.reading_wh}
+    after = {"paid_until_wh": back.paid_until_wh}
+    posted = [closing.again_transaction_id]
+    _record(session, closing, contract, _Told("withdrawn", before, after, posted), now=now)
     return closing
 
 
@@ -293,24 +318,27 @@ def _said(session: Session, closing: Closing, contract: SupplyContract, *, now: 
     }
 
 
-def _record(
-    session: Session,
-    closing: Closing,
-    contract: SupplyContract,
-    *,
-    action: str,
-    posted: list[UUID | None],
-    now: datetime,
-) -> None:
-    told = (
+class _Told(NamedTuple):
+    """What the record is told of a step: what was before, what is after besides the closing, what was posted."""
+
+    action: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    posted: Sequence[UUID | None]
+
+
+def _record(session: Session, closing: Closing, contract: SupplyContract, told: _Told, *, now: datetime) -> None:
+    same = (
         "outcome", "reason", "released_because", "reading_wh", "remaining_wh", "lent_wh", "overused_wh",
         "overused_fen", "deposit_fen", "debt_fen", "kept_before_nfen", "kept_after_nfen", "money_fen", "order_no",
     )  # fmt: skip
+    copied = {name: getattr(closing, name) for name in same}
     deed = Deed(
-        action=action,
+        action=f"closing.{told.action}",
         subject_kind="contract",
         subject=contract.contract_no,
-        after={"closing_id": closing.id, "state": closing.state, **{name: getattr(closing, name) for name in told}},
-        transaction_ids=tuple(one for one in posted if one is not None),
+        before=told.before,
+        after={"closing_id": closing.id, "state": closing.state, **copied, **told.after},
+        transaction_ids=tuple(one for one in told.posted if one is not None),
     )
     audit.record(session, deed, at=now)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ from typing import Annotated
 import structlog
 import typer
 from rich.console import Console
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.clock import Clock
 from app.operations.programs import NotPossible
@@ -85,31 +88,58 @@ def restore(
 def verify(settings: Settings, *, console: Console) -> None:
     """Run `wattgate verify` once."""
     from app.operations.watching import patient_engine
-    from app.verification import INVARIANTS, prove
 
     missing = database_missing(settings)
     if missing is not None:
         typer.echo(f"Nothing was checked: {missing}.", err=True)
         raise typer.Exit(2)
     engine = patient_engine(settings.database_url.get_secret_value())
-    broken = unchecked = 0
-    for invariant in INVARIANTS:
-        proof = prove(engine, invariant)
-        broken += len(proof.broken)
-        unchecked += proof.unchecked is not None
+    found = _prove_all(engine, console=console)
+    engine.dispose()
+    if found.broken:
+        typer.echo(f"{found.broken} rows break an invariant; nothing was changed.", err=True)
+    if found.unchecked:
+        typer.echo(f"{found.unchecked} invariants could not be checked.", err=True)
+    if found.not_reached:
+        typer.echo(
+            f"The database does not answer any more ({found.gone}). {len(found.not_reached)} invariants were not "
+            f"reached: {', '.join(found.not_reached)}. Run it again when the database answers.",
+            err=True,
+        )
+    if found.broken or found.unchecked or found.not_reached:
+        raise typer.Exit(1 if found.broken else 2)
+
+
+@dataclass(kw_only=True)
+class _Found:
+    """What came of asking for all invariants; ``gone`` is what was said when the database answered no more."""
+
+    broken: int = 0
+    unchecked: int = 0
+    not_reached: list[str] = field(default_factory=list)
+    gone: str = ""
+
+
+def _prove_all(engine: Engine, *, console: Console) -> _Found:
+    from app.verification import INVARIANTS, first_line, prove
+
+    found = _Found()
+    for at, invariant in enumerate(INVARIANTS):
+        try:
+            proof = prove(engine, invariant)
+        except SQLAlchemyError as error:
+            found.not_reached = [each.name for each in INVARIANTS[at:]]
+            found.gone = first_line(error)
+            return found
+        found.broken += len(proof.broken)
+        found.unchecked += proof.unchecked is not None
         verdict = "[red]broken[/red]" if proof.broken else "[green]holds [/green]"
         if proof.unchecked is not None:
             verdict = "[red]could not be checked[/red]"
         console.print(f"{verdict} {invariant.name}: {invariant.says}")
         for line in [*proof.broken, *([proof.unchecked] if proof.unchecked else [])]:
             console.print(f"         {line}", markup=False)
-    engine.dispose()
-    if broken:
-        typer.echo(f"{broken} rows break an invariant; nothing was changed.", err=True)
-    if unchecked:
-        typer.echo(f"{unchecked} invariants could not be checked; the others were.", err=True)
-    if broken or unchecked:
-        raise typer.Exit(1 if broken else 2)
+    return found
 
 
 def watch(settings: Settings, *, every_s: int) -> None:
@@ -130,9 +160,8 @@ def watch(settings: Settings, *, every_s: int) -> None:
 
 def retain(owner_url: str, *, keep_months: int, dry_run: bool) -> None:
     """Run `wattgate retention`."""
-    from sqlalchemy.exc import DBAPIError
-
     from app.operations import retention
+    from app.verification import first_line
 
     engine = retention.owner_engine(owner_url)
     try:
@@ -149,9 +178,8 @@ def retain(owner_url: str, *, keep_months: int, dry_run: bool) -> None:
     except NotPossible as refusal:
         raise _ended(refusal) from refusal
     except DBAPIError as error:
-        words = str(error.orig).strip().splitlines()[0]
         remedy = "see that the database answers, and run it again in a quieter moment; months already dropped stay so"
-        raise _ended(NotPossible(f"the database did not do it ({words})", remedy=remedy)) from error
+        raise _ended(NotPossible(f"the database did not do it ({first_line(error)})", remedy=remedy)) from error
     finally:
         engine.dispose()
 

@@ -104,8 +104,8 @@ def let_go(engine: Engine, old: Old, *, tell: Tell) -> None:
     # First, so that nothing which is dropped can be taken for new in between.
     in_transaction_of(engine, by, _note, old)
     for month in old.months:
-        in_transaction_of(engine, by, _drop, month, before=old.before)
-        tell(f"dropped {month.table}: {month.rows} reports, {month.size_bytes / 1e6:,.1f} MB")
+        rows = in_transaction_of(engine, by, _drop, month, before=old.before)
+        tell(f"dropped {month.table}: {rows} reports, {month.size_bytes / 1e6:,.1f} MB")
     reports, unreadable = in_transaction_of(engine, by, _delete_strays, before=old.before)
     tell(f"deleted {reports} reports outside their month and {unreadable} unreadable messages")
 
@@ -153,11 +153,12 @@ def _note(session: Session, old: Old) -> None:
     _record(session, "reports.retention_begun", "terminal_reports", after)
 
 
-def _drop(session: Session, month: OldMonth, *, before: datetime) -> None:
+def _drop(session: Session, month: OldMonth, *, before: datetime) -> int:
     # Counted again: what came since the look goes as well. No lock, or reports of other months would wait for it.
     rows = int(session.scalar(text(f"SELECT count(*) FROM {month.table}")) or 0)  # noqa: S608 - a name of our own
     session.execute(text(f"DROP TABLE {month.table}"))
     _record(session, "reports.month_dropped", month.table, {"before": before, "reports": rows})
+    return rows
 
 
 def _delete_strays(session: Session, *, before: datetime) -> tuple[int, int]:

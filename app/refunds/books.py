@@ -61,6 +61,8 @@ def move_energy_back(
             mode="refresh",
             value_wh=-refund.energy_wh,
             paid_until_wh=refund.paid_until_wh,
+            by=refund.asked_by,
+            reason=f"{refund.kind} of {refund.energy_wh // 1000:,} kWh",
         ),
         pace=pace,
         now=now,
@@ -87,6 +89,8 @@ class _Order:
     mode: str
     value_wh: int
     paid_until_wh: int
+    by: UUID
+    reason: str
 
 
 def _send(session: Session, order: _Order, *, pace: Pace, now: datetime) -> UUID:
@@ -102,21 +106,22 @@ def _send(session: Session, order: _Order, *, pace: Pace, now: datetime) -> UUID
             "alarm_wh": order.asked.alarm_wh,
             "trip_wh": order.asked.trip_wh,
         },
-        reason=f"{order.refund.kind} of {abs(order.value_wh) // 1000:,} kWh",
+        reason=order.reason,
         version=order.counted.version,
-        requested_by=order.refund.asked_by,
+        requested_by=order.by,
     )
     return commands.add(session, new, clock=pace.clock, now=now)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Again:
-    """What withdrawn money buys again, in Wh, and what is kept then, in nano-fen."""
+    """What withdrawn money buys again, in Wh, what is kept then, in nano-fen, and who has withdrawn it."""
 
     asked: Asked
     counted: terminals.Counted
     bought_wh: int
     kept_nfen: int
+    by: UUID
 
 
 def move_energy_again(
@@ -137,7 +142,7 @@ def move_energy_again(
     transaction_id = None
     if lines:
         posting = Posting(kind="refund withdrawn", business_key=f"refund:{refund.id}:again", lines=lines)
-        (transaction_id,) = ledger.post(session, point, [posting], now=now, actor_id=refund.asked_by)
+        (transaction_id,) = ledger.post(session, point, [posting], now=now, actor_id=again.by)
     if transaction_id is None or not granted_wh:
         allowances.keep_money(session, point, kept_nfen=again.kept_nfen)
         return transaction_id
@@ -157,6 +162,8 @@ def move_energy_again(
         mode="refresh",
         value_wh=granted_wh,
         paid_until_wh=allowances.grant(session, grant, now=now),
+        by=again.by,
+        reason=f"the {refund.kind} was withdrawn: {granted_wh // 1000:,} kWh again",
     )
     _send(session, order, pace=pace, now=now)
     return transaction_id

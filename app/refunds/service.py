@@ -14,6 +14,7 @@ from app.audit.rules import Deed
 from app.commands.models import Command
 from app.customers import service as customers
 from app.database import new_id, together
+from app.errors import Conflict
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
@@ -38,7 +39,22 @@ from app.refunds.rules import (
 )
 from app.shifts import service as shifts
 from app.shifts.rules import ReceiptKind, Tender, TenderKind, money_lines, receipt_no
+from app.staff.queries import get_staff_member
 from app.terminals import service as terminals
+
+
+class RefundReleasedBefore(Conflict):
+    """Who has released money answers for it, and another release would put a new name and reason over theirs."""
+
+    title = "The refund was released before"
+
+    def __init__(self, *, by: str, because: str | None) -> None:
+        super().__init__(
+            f"{by} has released it: {because}",
+            remedy="Have it paid out; or have it withdrawn, if it should not have been released.",
+            released_by=by,
+            released_because=because,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +116,21 @@ def release(session: Session, refund_id: UUID, *, because: str, approver_id: UUI
 
     Raises:
         NoSuchRefund, RefundOver: there is nothing to release.
+        RefundReleasedBefore: somebody answers for it already.
         OwnRefund: the approver has asked for it.
     """
     refund, _ = _under_lock(session, refund_id)
     if refund.asked_by == approver_id:
         raise OwnRefund
+    if refund.released_by is not None:
+        by = get_staff_member(session, staff_member_id=refund.released_by).sign_in_name
+        raise RefundReleasedBefore(by=by, because=refund.released_because)
+    before = {"state": refund.state, "released_because": refund.released_because}
     refund.released_by = approver_id
     refund.released_at = now
     refund.released_because = because
     session.flush()
-    _record(session, refund, _Told("released", {"released_because": None}, {}, []), now=now)
+    _record(session, refund, _Told("released", before, {}, []), now=now)
     return refund
 
 
@@ -137,7 +158,7 @@ def pay_out(session: Session, refund_id: UUID, *, tender: Tender, cashier_id: UU
         raise NotTakenBackYet(terminal_order_no=held.told_order_no, order_no=refund.order_no)
     numbered = shifts.take_number(session, cashier_id)
     tenders = _tenders(session, refund, purchase, tender=tender)
-    shifts.refuse_cash_not_held(session, numbered, tenders)
+    shifts.refuse_cash_not_held(session, numbered, tenders, as_it_came=refund.kind == RefundKind.REVERSAL)
     money_fen = refund.deposit_back_fen + refund.debt_reopened_fen
     lines = [*money_lines(tenders)]
     if refund.deposit_back_fen:
@@ -214,7 +235,7 @@ def withdraw(session: Session, refund_id: UUID, *, by: UUID, pace: Pace, now: da
         "kept_nfen": allowance.kept_nfen,
     }
     counted = terminals.next_order(session, refund.supply_point_id)
-    again = Again(asked=asked, counted=counted, bought_wh=bought_wh, kept_nfen=kept_nfen)
+    again = Again(asked=asked, counted=counted, bought_wh=bought_wh, kept_nfen=kept_nfen, by=by)
     transaction_id = move_energy_again(session, refund, purchase, again, pace=pace, now=now)
     refund.regranted_wh = bought_wh
     refund.regrant_order_no = counted.order_no

@@ -70,23 +70,33 @@ class TillLacksCash(Refused):
 
     title = "The till does not hold that much cash"
 
-    def __init__(self, *, wanted_fen: int) -> None:
+    def __init__(self, *, wanted_fen: int, as_it_came: bool) -> None:
+        otherwise = "pay by transfer"
+        if as_it_came:
+            otherwise = "withdraw the reversal and ask for a refund, which may go by transfer"
         super().__init__(
             f"{wanted_fen} fen in cash are to go out, and the shift has not taken in that much with its float.",
-            remedy="Pay by transfer where that is possible, or have the shift closed and open one with more float.",
+            remedy=f"Have the shift closed and open one with more float, or {otherwise}.",
             wanted_fen=wanted_fen,
         )
 
 
-def check_cash(tenders: Sequence[Tender], *, held_fen: int) -> None:
+def cash_of(tenders: Sequence[Tender]) -> int:
+    """Return the cash among tenders in fen: 300.00 in cash and 200.00 by card → 30 000."""
+    return sum(tender.amount_fen for tender in tenders if tender.kind is TenderKind.CASH)
+
+
+def check_cash(tenders: Sequence[Tender], *, held_fen: int, as_it_came: bool = False) -> None:
     """Hold cash that goes out to what the till must hold: 300.00 out of 250.00 are refused, by transfer they pass.
+
+    ``as_it_came``: it is a reversal, whose money cannot go back another way.
 
     Raises:
         TillLacksCash: more would go out.
     """
-    change_fen = sum(tender.amount_fen for tender in tenders if tender.kind is TenderKind.CASH)
+    change_fen = cash_of(tenders)
     if change_fen < 0 and held_fen + change_fen < 0:
-        raise TillLacksCash(wanted_fen=-change_fen)
+        raise TillLacksCash(wanted_fen=-change_fen, as_it_came=as_it_came)
 
 
 def check_tenders(tenders: Sequence[Tender], *, amount_fen: int, cheque_cleared: bool = False) -> None:
@@ -125,7 +135,7 @@ def money_lines(tenders: Sequence[Tender]) -> tuple[Line, ...]:
 
     300.00 in cash and 200.00 by card → till +30 000, bank +20 000.
     """
-    cash_fen = sum(tender.amount_fen for tender in tenders if tender.kind is TenderKind.CASH)
+    cash_fen = cash_of(tenders)
     bank_fen = sum(tender.amount_fen for tender in tenders if tender.kind is not TenderKind.CASH)
     lines = (Line(kind=AccountKind.TILL, amount=cash_fen), Line(kind=AccountKind.BANK, amount=bank_fen))
     return tuple(line for line in lines if line.amount)

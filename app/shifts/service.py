@@ -18,7 +18,7 @@ from app.errors import Conflict, NotFound, Refused
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.shifts.models import Shift, Till
-from app.shifts.rules import ReceiptKind, ShiftState, Tender, check_cash
+from app.shifts.rules import ReceiptKind, ShiftState, Tender, cash_of, check_cash
 
 _OPEN_SHIFT = text("""
     SELECT shift.id FROM shifts AS shift JOIN tills AS till ON till.open_shift_id = shift.id
@@ -166,14 +166,19 @@ def take_number(session: Session, cashier_id: UUID) -> Numbered:
     return taken
 
 
-def refuse_cash_not_held(session: Session, numbered: Numbered, tenders: Sequence[Tender]) -> None:
+def refuse_cash_not_held(
+    session: Session, numbered: Numbered, tenders: Sequence[Tender], *, as_it_came: bool = False
+) -> None:
     """Refuse to give out cash that the till cannot hold; its lock came with the receipt's number.
 
     Raises:
         TillLacksCash: the float and what the shift has taken in are less.
     """
+    # The sum over the shift's receipts holds up all who sell at this till.
+    if cash_of(tenders) >= 0:
+        return
     held_fen: int = session.execute(_CASH_HELD, {"shift_id": numbered.shift_id}).scalar_one()
-    check_cash(tenders, held_fen=held_fen)
+    check_cash(tenders, held_fen=held_fen, as_it_came=as_it_came)
 
 
 def receipt_values(new: NewReceipt, numbered: Numbered, *, receipt_no: str, now: datetime) -> dict[str, Any]:

@@ -56,10 +56,10 @@ def prove(engine: Engine, invariant: Invariant) -> Proof:
     except (SQLAlchemyError, psycopg.Error, ValueError, OverflowError) as error:
         if not reached:
             raise
-        return Proof(unchecked=_first_line(getattr(error, "orig", None) or error))
+        return Proof(unchecked=first_line(error))
 
 
-def _first_line(error: object) -> str:
-    # What follows the first line may show what is stored in the row.
-    lines = str(error).strip().splitlines() or ["no reason given"]
-    return lines[0]
+def first_line(error: Exception) -> str:
+    """Return what the database said, without what follows: that may show what is stored in the row."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else "no reason given"

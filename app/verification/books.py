@@ -193,21 +193,23 @@ BOOKS = (
         query="""
             SELECT purchase_no, what, kept_before_nfen, kept_after_nfen, expected_before_nfen FROM (
                 SELECT moved.*, coalesce(lag(kept_after_nfen) OVER (
-                           PARTITION BY supply_point_id ORDER BY moved.order_no),
+                           -- Reversals of before deals were numbered have the number of their purchase.
+                           PARTITION BY supply_point_id ORDER BY moved.order_no, moved.step),
                            opening.kept_fen * 1000000000, 0) AS expected_before_nfen
-                  FROM (SELECT supply_point_id, order_no, purchase_no, 'purchase' AS what, kept_before_nfen,
-                               kept_after_nfen, paid_fen - debt_paid_fen AS into_deposit_fen, energy_wh, yuan_per_kwh
+                  FROM (SELECT supply_point_id, order_no, 0 AS step, purchase_no, 'purchase' AS what,
+                               kept_before_nfen, kept_after_nfen, paid_fen - debt_paid_fen AS into_deposit_fen,
+                               energy_wh, yuan_per_kwh
                           FROM purchases
                         UNION ALL
-                        SELECT refund.supply_point_id, refund.deal_no, purchase.purchase_no, refund.kind,
+                        SELECT refund.supply_point_id, refund.deal_no, 1, purchase.purchase_no, refund.kind,
                                refund.kept_before_nfen, refund.kept_after_nfen, -refund.deposit_back_fen,
                                -refund.energy_wh - CASE WHEN refund.kind = 'reversal'
                                                         THEN purchase.emergency_repaid_wh ELSE 0 END,
                                refund.yuan_per_kwh
                           FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
                         UNION ALL
-                        SELECT refund.supply_point_id, refund.regrant_order_no, purchase.purchase_no, 'withdrawal',
-                               refund.regrant_kept_before_nfen, refund.regrant_kept_after_nfen,
+                        SELECT refund.supply_point_id, refund.regrant_order_no, 2, purchase.purchase_no,
+                               'withdrawal', refund.regrant_kept_before_nfen, refund.regrant_kept_after_nfen,
                                refund.deposit_back_fen, refund.regranted_wh, refund.yuan_per_kwh
                           FROM refunds AS refund JOIN purchases AS purchase ON purchase.id = refund.purchase_id
                          WHERE refund.state = 'withdrawn') AS moved

@@ -33,12 +33,14 @@ OPENINGS = (
         query="""
             SELECT opening.supply_point_id, purchase.purchase_no AS before, NULL AS business_key
               FROM opening_balances AS opening JOIN purchases AS purchase USING (supply_point_id)
-             WHERE purchase.order_no <= opening.order_no OR purchase.booked_at < opening.opened_at
+             -- An opening without energy has no order; ids rise under the lock of the supply account, and times,
+             -- which are taken when a request begins, need not.
+             WHERE purchase.order_no <= opening.order_no OR (opening.order_no IS NULL AND purchase.money_transaction_id
+                   < coalesce(opening.energy_transaction_id, opening.money_transaction_id))
             UNION ALL
             SELECT opening.supply_point_id, given.reason, NULL
               FROM opening_balances AS opening JOIN allowance_grants AS given USING (supply_point_id)
              WHERE given.transaction_id IS DISTINCT FROM opening.energy_transaction_id
-               -- An opening without energy has no order; ids rise under the lock of the supply account.
                AND (given.order_no <= opening.order_no OR (opening.order_no IS NULL AND given.transaction_id
                     < coalesce(opening.energy_transaction_id, opening.money_transaction_id)))
             UNION ALL

@@ -111,6 +111,17 @@ def test_a_forgotten_password_is_reset_by_an_administrator_and_shown_once(desk: 
     assert password not in told.text
 
 
+def test_whoever_forgot_the_password_and_used_up_the_failures_signs_in_with_the_reset_one(desk: Desk) -> None:
+    wrong = {"username": CASHIER, "password": WRONG}
+    assert [desk.http.post(TOKEN, data=wrong).status_code for _ in range(6)] == [401] * 5 + [429]
+    path = f"/staff/{id_of(desk, CASHIER)}/password"
+    password = change(desk, path).json()["password"]
+    # What failed after the reset counts as always.
+    assert [desk.http.post(TOKEN, data=wrong).status_code for _ in range(6)] == [401] * 5 + [429]
+    password = change(desk, path).json()["password"]
+    assert status(desk.http, signed_in(desk.http, password=password)) == 200
+
+
 def test_nobody_resets_their_own_password_or_that_of_a_client(desk: Desk) -> None:
     own = change(desk, f"/staff/{id_of(desk, CHIEF)}/password")
     assert (own.status_code, own.json()["type"]) == (409, "/problems/own-password-reset")

@@ -1,16 +1,20 @@
 """An account is closed: energy first, then the proof, then the money, to the fen; and nothing stands afterwards."""
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_debt, a_live_terminal, a_notice, a_state, a_terminal
-from sqlalchemy import text
+from factories import a_cheque, a_contract, a_debt, a_live_terminal, a_notice, a_state, a_terminal
+from sqlalchemy import event, text
 
 from app.allowances.sweep import post_all
+from app.clock import sleep
+from app.closings import service
 from app.commands import service as commands
 from app.commands.rules import Op
 from app.customers.queries import contract_by_no
@@ -22,6 +26,7 @@ from app.notices.rules import NoticeKind
 from app.openings.rules import Opening
 from app.openings.service import open_balance
 from app.roles import Role
+from app.staff.queries import find_by_sign_in_name
 from app.verification import INVARIANTS, find_broken
 
 CONTRACT = "HT-1"
@@ -74,6 +79,14 @@ def ask(desk: Desk, *, role: Role = Role.ACCOUNT_MANAGER) -> Any:
 
 def finish(desk: Desk, *, key: str | None = None, **body: Any) -> Any:
     return desk.post(f"{CLOSING}/finish", body, role=Role.CASHIER, key=key)
+
+
+def take_cheque(desk: Desk) -> Any:
+    cheque = {
+        "contract_no": CONTRACT, "amount_yuan": "100.00", "cheque_no": "30109810", "bank": "工商银行",
+        "drawer": "东方钢铁", "drawn_on": f"{datetime.now(UTC):%Y-%m-%d}",
+    }  # fmt: skip
+    return desk.post("/cheques", cheque, role=Role.CASHIER)
 
 
 def asked_and_shown(desk: Desk) -> dict[str, Any]:
@@ -306,17 +319,50 @@ def test_a_cut_that_the_terminal_may_be_acting_on_is_waited_for(desk: Desk) -> N
 
 def test_a_cheque_in_clearing_is_waited_for_and_none_is_taken_any_more(desk: Desk) -> None:
     sold_and_used(desk, "813.00", supplied_wh=900_000)
-    cheque = {
-        "contract_no": CONTRACT, "amount_yuan": "100.00", "cheque_no": "30109810", "bank": "工商银行",
-        "drawer": "东方钢铁", "drawn_on": f"{datetime.now(UTC):%Y-%m-%d}",
-    }  # fmt: skip
-    taken = desk.post("/cheques", cheque, role=Role.CASHIER)
+    taken = take_cheque(desk)
     assert taken.status_code == 201, taken.text
     assert ask(desk).json()["because"] == "cheque_in_clearing"
     given_back = f"/cheques/{taken.json()['id']}/return"
     assert desk.post(given_back, {"reason": "the account is closed"}, role=Role.CASHIER).status_code == 200
     assert ask(desk).status_code == 201
-    assert refusal(desk.post("/cheques", cheque, role=Role.CASHIER)) == (409, "contract-closing")
+    assert refusal(take_cheque(desk)) == (409, "contract-closing")
+
+
+def test_a_cheque_that_comes_while_a_closing_is_asked_for_waits_and_is_refused(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor(1) as pool, desk.database.engine.connect() as watcher:
+        watcher.execution_options(isolation_level="AUTOCOMMIT")
+        with transaction(desk.database.engine) as session:
+            by = session.scalar(text("SELECT id FROM staff_members WHERE sign_in_name = 'account_manager.one'"))
+            new = service.NewClosing(contract_no=CONTRACT, reason="the works moves away", asked_by=by)
+            service.ask(session, new, pace=desk.pace, now=datetime.now(UTC))
+            cheque = pool.submit(take_cheque, desk)
+            while not cheque.done() and not watcher.scalar(text(waits)):
+                sleep(0.01)
+        assert refusal(cheque.result()) == (409, "contract-closing")
+    assert desk.count("cheques") == 0
+
+
+def test_a_closing_is_not_finished_over_a_cheque_in_clearing(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    asked_and_shown(desk)
+    with transaction(desk.database.engine) as session:
+        contract = contract_by_no(session, CONTRACT)
+        since, contract.closing_since = contract.closing_since, None
+        session.flush()
+        cheque_id = a_cheque(
+            session,
+            contract=contract,
+            cashier=find_by_sign_in_name(session, name="cashier.one"),
+            now=datetime.now(UTC),
+        )
+        contract.closing_since = since
+    refused = finish(desk)
+    assert (refusal(refused), refused.json()["because"]) == ((409, "closing-refused"), "cheque_in_clearing")
+    given_back = desk.post(f"/cheques/{cheque_id}/return", {"reason": "too late"}, role=Role.CASHIER)
+    assert given_back.status_code == 200
+    assert finish(desk).json()["state"] == "finished"
 
 
 def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own(desk: Desk) -> None:
@@ -332,6 +378,9 @@ def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own
         session.execute(text("UPDATE closings SET asked_by = :asker"), {"asker": asker})
     released = desk.post(f"{CLOSING}/release", reason, role=Role.APPROVER).json()
     assert released["released_because"] == reason["reason"]
+    again = desk.post(f"{CLOSING}/release", {"reason": "another"}, role=Role.APPROVER)
+    assert (refusal(again), again.json()["released_by"]) == ((409, "closing-released-before"), "approver.one")
+    assert desk.get(CLOSING).json()["released_because"] == reason["reason"]
     done = finish(desk).json()
     assert (done["state"], done["money_fen"]) == ("finished", 8_130)
 
@@ -411,6 +460,26 @@ def test_the_record_names_every_transaction_of_a_closing(desk: Desk) -> None:
     assert (sorted(rows.actions), rows.transactions) == (["closing.asked", "closing.finished", "contract.closed"], 2)
 
 
+def test_the_record_says_what_was_before_and_by_which_receipt_the_money_went(desk: Desk) -> None:
+    sold_and_used(desk, "813.00", supplied_wh=900_000)
+    ask(desk)
+    desk.post(f"{CLOSING}/withdraw", {}, role=Role.CASHIER)
+    ask(desk)
+    desk.post(f"{CLOSING}/release", {"reason": "burnt down"}, role=Role.APPROVER)
+    done = finish(desk, tenders=[{"kind": "transfer", "amount_yuan": "81.30", "reference": "T-9"}]).json()
+    with desk.database.engine.connect() as connection:
+        query = "SELECT payload FROM audit_events WHERE action LIKE 'closing.%' ORDER BY at"
+        asked, withdrawn, _, released, finished = [json.loads(each) for each in connection.scalars(text(query))]
+    assert asked["before"] == {"state": None, "paid_until_wh": 1_000_000}
+    assert (asked["after"]["state"], asked["after"]["paid_until_wh"]) == ("closing", 900_000)
+    assert withdrawn["before"] == {"state": "closing", "paid_until_wh": 900_000}
+    assert (withdrawn["after"]["state"], withdrawn["after"]["paid_until_wh"]) == ("withdrawn", 1_000_000)
+    assert (released["before"]["released_because"], released["after"]["released_because"]) == (None, "burnt down")
+    assert (finished["before"]["state"], finished["after"]["state"]) == ("closing", "finished")
+    assert finished["after"]["receipt_no"] == done["receipt_no"]
+    assert finished["after"]["tenders"] == [{"kind": "transfer", "amount_fen": -8_130, "reference": "T-9"}]
+
+
 def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Desk) -> None:
     by_card = [{"kind": "card", "amount_yuan": "24390.00", "reference": "4711"}]
     sold = desk.post(
@@ -422,7 +491,19 @@ def test_what_is_left_is_not_paid_in_cash_that_the_shift_does_not_hold(desk: Des
     asked_and_shown(desk)
     assert refusal(finish(desk)) == (409, "till-lacks-cash")
     transfer = {"kind": "transfer", "amount_yuan": "24390.00", "reference": "20260302-7"}
-    assert finish(desk, tenders=[transfer]).json()["state"] == "finished"
+    sums_of_cash: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "float_fen" in statement:
+            sums_of_cash.append(statement)
+
+    event.listen(desk.database.engine, "before_cursor_execute", note)
+    assert finish(desk).status_code == 409
+    assert len(sums_of_cash) == 1
+    done = finish(desk, tenders=[transfer]).json()
+    event.remove(desk.database.engine, "before_cursor_execute", note)
+    # All who sell at the till would wait for the sum.
+    assert (done["state"], len(sums_of_cash)) == ("finished", 1)
 
 
 def test_a_terminal_that_cannot_have_been_told_so_finishes_no_closing(desk: Desk) -> None:

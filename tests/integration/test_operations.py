@@ -237,6 +237,18 @@ def test_old_months_go_and_a_report_sent_again_is_no_new_evidence(old_reports: D
     assert count(engine, "terminal_reports_other") == 1
 
 
+def test_a_report_that_comes_after_the_look_is_counted_with_what_was_dropped(old_reports: Database) -> None:
+    owner = retention.owner_engine(old_reports.owner_url)
+    old = retention.look(owner, keep_months=2, now=TODAY)
+    with transaction(old_reports.engine) as session:
+        record(session, Batch(reports=[a_report(5, at=JANUARY + timedelta(hours=2))]), pace=PACE, now=TODAY)
+    told: list[str] = []
+    retention.let_go(owner, old, tell=told.append)
+    owner.dispose()
+    assert told[0].startswith("dropped terminal_reports_2026_01: 3 reports, ")
+    assert [after["reports"] for action, _, after in deeds(old_reports.engine) if action.endswith("dropped")] == [3]
+
+
 def test_a_month_that_the_energy_book_is_behind_stays(old_reports: Database) -> None:
     with transaction(old_reports.engine) as session:
         session.execute(text("UPDATE allowances SET posted_supplied_wh = 999"))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_debt, a_live_terminal, a_state, a_terminal
+from factories import a_contract, a_debt, a_live_terminal, a_person, a_state, a_terminal
+from people import bearer
 from sqlalchemy import text
 
 from app.customers.queries import contract_by_no
@@ -168,6 +169,21 @@ def test_an_approver_releases_what_the_terminal_cannot_show_and_nobody_their_own
     assert refusal(pay(desk, refund["id"])) == (409, "not-taken-back-yet")
 
 
+def test_a_refund_is_released_once_and_who_did_it_stays(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    path = f"/refunds/{refund['id']}/release"
+    first = desk.post(path, {"reason": "burnt down"}, role=Role.APPROVER).json()
+    with transaction(desk.database.engine) as session:
+        second = bearer(a_person(session, role=Role.APPROVER), settings=desk.settings)
+    refused = desk.http.post(f"/api/v1{path}", json={"reason": "so that I may pay"}, headers=second)
+    assert refusal(refused) == (409, "refund-released-before")
+    assert refused.json()["detail"] == "approver.one has released it: burnt down"
+    shown = desk.get(f"/refunds/{refund['id']}").json()
+    assert (shown["released_by"], shown["released_because"]) == (first["released_by"], "burnt down")
+
+
 def test_released_money_is_paid_although_the_terminal_is_silent(desk: Desk) -> None:
     sold = sell(desk, "16260.00")
     terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
@@ -186,6 +202,31 @@ def test_withdrawn_money_buys_its_energy_again(desk: Desk) -> None:
     assert (again["state"], again["regranted_wh"]) == ("withdrawn", 1_234_564)
     assert refusal(pay(desk, refund["id"])) == (409, "refund-over")
     assert ask(desk, sold["purchase_no"], energy_wh=1_000).status_code == 201
+
+
+def test_a_withdrawal_stands_in_the_books_under_who_has_withdrawn_it(desk: Desk) -> None:
+    sold = sell(desk, "16260.00")
+    terminal_tells(desk, order_no=1, paid_until_wh=20_000_000)
+    refund = ask(desk, sold["purchase_no"], energy_wh=1_000_000).json()
+    assert desk.post(f"/refunds/{refund['id']}/withdraw", {}, role=Role.ACCOUNT_MANAGER).status_code == 200
+    with desk.database.engine.connect() as connection:
+        asked, again = connection.execute(
+            text("""
+                SELECT command.reason, ordered.sign_in_name AS ordered_by, posted.sign_in_name AS posted_by
+                  FROM refunds AS refund
+                  JOIN commands AS command
+                    ON (command.args->>'order_no')::bigint IN (refund.order_no, refund.regrant_order_no)
+                  JOIN staff_members AS ordered ON ordered.id = command.requested_by
+                  JOIN ledger_transactions AS transaction
+                    ON transaction.id = CASE (command.args->>'order_no')::bigint WHEN refund.order_no
+                       THEN refund.energy_transaction_id ELSE refund.regrant_transaction_id END
+                  JOIN staff_members AS posted ON posted.id = transaction.actor_id
+                 ORDER BY command.version
+            """)
+        ).all()
+    assert tuple(asked) == ("refund of 1,000 kWh", "cashier.one", "cashier.one")
+    manager = "account_manager.one"
+    assert tuple(again) == ("the refund was withdrawn: 1,000 kWh again", manager, manager)
 
 
 def test_one_refund_is_paid_once_and_the_same_key_gives_the_same_bytes(desk: Desk) -> None:
@@ -331,6 +372,27 @@ def test_cash_that_the_shift_does_not_hold_is_not_paid_out(desk: Desk) -> None:
     paid = pay(desk, asked["id"])
     assert paid.status_code == 200, paid.text
     assert paid.json()["state"] == "paid_out"
+
+
+def test_a_reversal_that_the_till_cannot_pay_names_what_can_be_done(desk: Desk) -> None:
+    by_card = [{"kind": "card", "amount_yuan": "81300.00", "reference": "4711"}]
+    earlier = sell(desk, "81300.00", tenders=by_card)
+    terminal_tells(desk, order_no=1, paid_until_wh=earlier["paid_until_wh"])
+    refund = ask(desk, earlier["purchase_no"], energy_wh=1_000_000).json()
+    mistaken = sell(desk, "813.00")
+    terminal_tells(desk, order_no=mistaken["order_no"], paid_until_wh=mistaken["paid_until_wh"])
+    assert pay(desk, refund["id"]).status_code == 200
+    reversal = ask(desk, mistaken["purchase_no"], kind="reversal").json()
+    terminal_tells(desk, order_no=reversal["order_no"], paid_until_wh=reversal["paid_until_wh"])
+    refused = pay(desk, reversal["id"], kind="transfer", reference="T-9")
+    assert refusal(refused) == (409, "till-lacks-cash")
+    assert "withdraw the reversal" in refused.json()["remedy"]
+    assert desk.post(f"/refunds/{reversal['id']}/withdraw", {}, role=Role.CASHIER).status_code == 200
+    terminal_tells(desk, order_no=reversal["order_no"] + 1, paid_until_wh=mistaken["paid_until_wh"])
+    instead = ask(desk, mistaken["purchase_no"]).json()
+    terminal_tells(desk, order_no=instead["order_no"], paid_until_wh=instead["paid_until_wh"])
+    paid = pay(desk, instead["id"], kind="transfer", reference="T-9").json()
+    assert (paid["state"], paid["money_fen"]) == ("paid_out", 81_300)
 
 
 def told_by_liars(*, order_no: int, paid_until_wh: int) -> list[dict[str, int]]:

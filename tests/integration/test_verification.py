@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from databases import Database, a_database
@@ -24,7 +25,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
 
 from app.cheques.service import clear, give_back
-from app.clock import Clock
+from app.clock import Clock, sleep
 from app.database import connect, transaction
 from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace
@@ -82,13 +83,19 @@ _A_GRANT_BEFORE_THE_OPENING = """
     SELECT gen_random_uuid(), supply_point_id, gen_random_uuid(), 'emergency', 1, 1, 0, now() FROM opening_balances
 """
 _A_GRANT_BEFORE_A_DEBT_WAS_OPENED = """
-    WITH opened AS (UPDATE opening_balances SET remaining_wh = 0, granted_wh = 0, energy_paid_fen = 0,
-           order_no = NULL, terminal_id = NULL, command_id = NULL, energy_transaction_id = NULL
-            RETURNING supply_point_id)
+    WITH opened AS (UPDATE opening_balances SET order_no = NULL RETURNING supply_point_id)
     INSERT INTO allowance_grants (id, supply_point_id, transaction_id, reason, energy_wh, paid_until_wh, order_no,
            granted_at)
     SELECT gen_random_uuid(), supply_point_id, '00000000-0000-0000-0000-000000000001', 'emergency', 1, 1, 0, now()
       FROM opened
+"""
+_A_PURCHASE_BEFORE_THE_OPENING = """
+    UPDATE purchases SET supply_point_id = (SELECT supply_point_id FROM opening_balances), order_no = 0
+     WHERE id = (SELECT id FROM purchases WHERE order_no = 2 LIMIT 1)
+"""
+_A_PURCHASE_BEFORE_A_DEBT_WAS_OPENED = """
+    WITH opened AS (UPDATE opening_balances SET order_no = NULL RETURNING supply_point_id)
+    UPDATE purchases SET supply_point_id = opened.supply_point_id FROM opened WHERE order_no = 2
 """
 _A_FALSE_FINAL_READING = """
     UPDATE terminal_exchanges SET old_final_wh = old_final_wh + 1, paid_until_before_wh = paid_until_before_wh + 1
@@ -121,6 +128,8 @@ TAMPERED = [
     ("UPDATE purchases SET kept_after_nfen = kept_after_nfen + 1 WHERE order_no = 1", "I7 money to energy"),
     ("UPDATE opening_balances SET kept_fen = kept_fen + 1", "O1 openings"),
     ("DELETE FROM opening_balances", "O2 openings first"),
+    (_A_PURCHASE_BEFORE_THE_OPENING, "O2 openings first"),
+    (_A_PURCHASE_BEFORE_A_DEBT_WAS_OPENED, "O2 openings first"),
     (_A_GRANT_BEFORE_THE_OPENING, "O2 openings first"),
     (_A_GRANT_BEFORE_A_DEBT_WAS_OPENED, "O2 openings first"),
     ("UPDATE opening_balances SET remaining_wh = remaining_wh + 1", "O3 opening credits"),
@@ -253,6 +262,24 @@ def test_a_days_work_breaks_nothing(worked: Database) -> None:
         assert [row for one in INVARIANTS for row in find_broken(session, one)] == []
 
 
+@pytest.mark.parametrize("remaining_wh", [0, 5000])
+def test_a_sale_that_began_before_an_opening_and_waited_for_it_breaks_nothing(
+    database: Database, remaining_wh: int
+) -> None:
+    with transaction(database.engine) as session:
+        contract = a_contract(session)
+        a_terminal(session, supply_point_id=contract.supply_point_id)
+        opening = Opening(
+            contract_no=contract.contract_no, reading_wh=1000, remaining_wh=remaining_wh, energy_paid_fen=0,
+            debt_fen=7, kept_fen=0,
+        )  # fmt: skip
+        by = a_person(session, role=Role.ACCOUNT_MANAGER).id
+        open_balance(session, opening, by=by, pace=PACE, now=NOW + timedelta(seconds=1))
+        a_purchase(session, contract=contract, now=NOW)
+    with transaction(database.engine) as session:
+        assert [row for one in INVARIANTS for row in find_broken(session, one)] == []
+
+
 @pytest.fixture(scope="module")
 def superuser(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Engine]:
     """Somebody with all rights in a database after a day's work, which every test here leaves as it was."""
@@ -271,6 +298,38 @@ def test_a_changed_row_is_named(superuser: Engine, change: str, name: str) -> No
         assert not find_broken(session, invariant)
         assert session.execute(text(change)).rowcount > 0  # type: ignore[attr-defined]
         assert find_broken(session, invariant)
+
+
+_PURCHASES_OF_NO_ENERGY = """
+    WITH bought AS (SELECT 45 AS paid_fen, 0 AS debt_paid_fen, 0 AS energy_wh, 0 AS emergency_repaid_wh,
+           0 AS kept_before_nfen, 45000000000 AS kept_after_nfen, 'T' AS terminal_id,
+           gen_random_uuid() AS supply_point_id, NULL AS energy_transaction_id)
+    INSERT INTO purchases
+    SELECT (jsonb_populate_record(purchase, to_jsonb(bought) || jsonb_build_object(
+               'id', gen_random_uuid(), 'purchase_no', 'OF-NO-ENERGY-' || n, 'order_no', n,
+               'money_transaction_id', gen_random_uuid(), 'receipt_id', gen_random_uuid()))).*
+      FROM bought, generate_series(1, 20) AS n, purchases AS purchase
+     WHERE purchase.id = (SELECT min(id::text)::uuid FROM purchases)
+"""
+_THEIR_REVERSALS_UNDER_THEIR_NUMBERS = """
+    INSERT INTO refunds
+    SELECT (jsonb_populate_record(refund, jsonb_build_object(
+               'id', gen_random_uuid(), 'purchase_id', purchase.id, 'supply_point_id', purchase.supply_point_id,
+               'energy_wh', 0, 'deposit_back_fen', 45, 'kept_before_nfen', 45000000000, 'kept_after_nfen', 0,
+               'deal_no', purchase.order_no, 'energy_transaction_id', gen_random_uuid(),
+               'money_transaction_id', gen_random_uuid(), 'receipt_id', gen_random_uuid()))).*
+      FROM purchases AS purchase, refunds AS refund
+     WHERE purchase.terminal_id = 'T' AND refund.kind = 'reversal' ORDER BY purchase.order_no DESC
+"""
+
+
+def test_a_reversal_from_before_deals_were_numbered_comes_after_its_purchase(superuser: Engine) -> None:
+    invariant = next(one for one in INVARIANTS if one.name == "I7 money to energy")
+    with Session(superuser) as session:
+        session.execute(text("SET session_replication_role = replica"))
+        session.execute(text(_PURCHASES_OF_NO_ENERGY))
+        session.execute(text(_THEIR_REVERSALS_UNDER_THEIR_NUMBERS))
+        assert find_broken(session, invariant) == []
 
 
 def test_every_invariant_is_tampered_with_above() -> None:
@@ -326,3 +385,39 @@ def test_a_database_that_is_away_was_not_checked() -> None:
     assert away.returncode == 2
     assert away.stdout == ""
     assert "does not answer" in away.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [("SELECT 1", 2), ("UPDATE ledger_accounts SET balance = balance + 1 WHERE kind = 'deposit'", 1)],
+)
+def test_a_database_that_goes_away_meanwhile_is_told_with_what_was_not_reached(
+    worked: Database, postgres: EmbeddedPostgres, change: str, code: int
+) -> None:
+    as_owner(worked, change)
+    waits = """
+        SELECT pid FROM pg_stat_activity
+         WHERE datname = :name AND application_name = 'wattgate verify' AND wait_event_type = 'Lock'
+    """
+    owner = create_engine(worked.owner_url)
+    beside = create_engine(postgres.superuser_url("postgres"), isolation_level="AUTOCOMMIT")
+    with owner.connect() as at_tills, beside.connect() as killer, ThreadPoolExecutor(1) as pool:
+        at_tills.execute(text("LOCK TABLE tills"))
+        command = pool.submit(wattgate_verify, worked.application_url)
+        while (waiting := killer.scalar(text(waits), {"name": worked.name})) is None:
+            assert not command.done()
+            sleep(0.01)
+        killer.execute(text(f"ALTER DATABASE {worked.name} ALLOW_CONNECTIONS false"))
+        killer.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": waiting})
+        told = command.result()
+    owner.dispose()
+    beside.dispose()
+    assert told.returncode == code
+    assert "Traceback" not in told.stderr
+    assert "does not answer any more" in told.stderr
+    reached = [one for one in INVARIANTS if f" {one.name}: " in told.stdout]
+    not_reached = INVARIANTS[len(reached) :]
+    assert reached == list(INVARIANTS[: len(reached)])
+    assert not_reached
+    assert ", ".join(one.name for one in not_reached) in told.stderr
+    assert f"could not be checked {reached[-1].name}" in told.stdout

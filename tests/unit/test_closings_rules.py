@@ -13,6 +13,7 @@ from app.closings.rules import (
     AccountNotSettled,
     ClosingOver,
     ClosingRefused,
+    ClosingReleasedBefore,
     ClosingState,
     NotGivenUpYet,
     Outcome,
@@ -197,6 +198,7 @@ def test_refusals_say_what_would_be_right() -> None:
         ClosingOver(state=ClosingState.FINISHED, ended_at=None),
         NotGivenUpYet(terminal_order_no=1, order_no=2),
         OwnClosing(),
+        ClosingReleasedBefore(by="approver.one", because="burnt down"),
         UsedSinceFinalReading(reading_wh=1, counter_wh=2),
     ):
         assert refusal.remedy

@@ -71,3 +71,10 @@ def test_cash_goes_out_up_to_what_the_till_holds() -> None:
     with pytest.raises(TillLacksCash) as refused:
         check_cash(paid, held_fen=29_999)
     assert refused.value.facts["wanted_fen"] == 30_000
+    assert refused.value.remedy.endswith("open one with more float, or pay by transfer.")
+
+
+def test_a_reversal_is_not_told_to_go_by_transfer() -> None:
+    with pytest.raises(TillLacksCash) as refused:
+        check_cash([Tender(kind=TenderKind.CASH, amount_fen=-1)], held_fen=0, as_it_came=True)
+    assert refused.value.remedy.endswith("or withdraw the reversal and ask for a refund, which may go by transfer.")
