@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 
 import app.access.routes
 import app.audit.routes
+import app.brake.routes
 import app.cheques.routes
 import app.closings.routes
 import app.customers.routes
@@ -79,6 +80,7 @@ ROUTERS = [
     app.exchanges.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
+    app.brake.routes.router,
     app.terminal_reports.routes.router,
     app.audit.routes.router,
     app.imports.routes.router,

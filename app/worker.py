@@ -16,6 +16,7 @@ from app import models  # noqa: F401 - foreign keys by name need every table kno
 from app.allowances import sweep as allowances_sweep
 from app.audit import heads as audit_heads
 from app.audit import queries as audit_queries
+from app.brake import sweep as brake_sweep
 from app.cheques import sweep as cheques_sweep
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
@@ -144,6 +145,7 @@ class Worker:
     def _measure(self) -> None:
         self._command_figures.measure()
         terminal_reports_sweep.measure_spools(self._engine)
+        brake_sweep.count_pulled(self._engine)
         ARCHIVE_FAILING.set(in_transaction(self._engine, _archive_is_failing))
 
     def _daily(self) -> None:

@@ -93,6 +93,8 @@ class Facts:
     lowering: bool = False
     #: Energy that refunds took back in the books, neither proved at the terminal nor released: its money is with us.
     refunding_wh: int = 0
+    #: Where the brake on cuts is on for this point, such as ``feeder 10 kV 1``; None where it is off.
+    braked: str | None = None
     #: The terminal shows an order that it was never given here.
     order_unknown: bool = False
     #: The account is being closed: nothing is cut, and the terminal watches no level any more.

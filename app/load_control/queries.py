@@ -9,6 +9,7 @@ from sqlalchemy import Select, and_, exists, select, text
 from sqlalchemy.orm import Session
 
 from app.allowances.models import Allowance
+from app.brake.queries import BRAKED
 from app.commands.rules import OPEN
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchSupplyPoint
@@ -67,6 +68,7 @@ _FACTS = text(f"""
            (SELECT coalesce(sum(refund.energy_wh), 0)::bigint FROM refunds AS refund
              WHERE refund.supply_point_id = point.id AND refund.state = 'taking_back'
                AND refund.released_by IS NULL AND refund.order_no > {SHOWN_ORDER}) AS refunding_wh,
+           {BRAKED} AS braked,
            contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
@@ -104,6 +106,7 @@ _FACTS = text(f"""
                      WHERE supply_point_id = point.id AND kind IN ('written', 'second') AND withdrawn_at IS NULL
                      ORDER BY kind, issued_at DESC) AS standing) AS notices
       FROM supply_points AS point
+      JOIN customers AS customer ON customer.id = point.customer_id
       JOIN supply_contracts AS contract ON contract.supply_point_id = point.id AND contract.closed_at IS NULL
       JOIN allowances AS allowance ON allowance.supply_point_id = point.id
       JOIN terminals AS terminal ON terminal.supply_point_id = point.id AND terminal.retired_at IS NULL
@@ -196,6 +199,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         taking_back=row["taking_back"],
         lowering=row["lowering"],
         refunding_wh=row["refunding_wh"],
+        braked=row["braked"],
         order_unknown=bool(row["order_unknown"]),
         closing=row["closing"],
         credit_in_flight=credit.get("state") in _UNPROVED,

@@ -64,6 +64,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "终端显示的购电单号并非本系统下发；请先核查终端与账务，必要时撤回。",
         "The terminal shows an order that it was never given here: have it and the books looked at, or withdraw.",
     ),
+    "brake_on": (
+        "批量停限电制动已启动（{where}），待人工核查后解除。",
+        "The brake on cuts is on ({where}): a person must look and release it first.",
+    ),
     "no_notice": ("尚未发出书面停电通知。", "No written notice has been given."),
     "notice_not_served": ("书面通知尚无送达证明。", "There is no proof yet that the written notice arrived."),
     "notice_period": ("书面通知期未满，{until} 前不得跳闸。", "The written notice runs until {until}."),

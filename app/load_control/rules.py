@@ -1,5 +1,6 @@
 """Which stage a supply point is in and what is done next, from facts alone, with every reason named."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -205,6 +206,8 @@ def _unsure(facts: Facts, *, now: datetime) -> list[Reason]:
         found.append(Reason("credit_undelivered"))
     if not facts.reachable:
         found.append(Reason("unreachable"))
+    if facts.braked is not None:
+        found.append(Reason("brake_on", where=facts.braked))
     return found
 
 
@@ -333,6 +336,19 @@ def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tu
     if cut is Cut.TRIP or (lets_trip and threatened(facts)):
         found += _notice_wanting(facts, cut=Cut.TRIP, now=now)
     return tuple(found)
+
+
+def power_at_stake(facts: Facts, *, cut: Cut, args: Mapping[str, Any]) -> int:
+    """Return the power in W that a trip or a limit takes away, as the brake counts it.
+
+    A trip takes what its round is said to draw, or all that runs if nobody has said; a limit what runs above it.
+    At 411 kW running: round 2 of 120 kW takes 120 000, a limit of 300 kW takes 111 000.
+    """
+    running_w = max(facts.active_power_w or 0, 0)
+    if cut is Cut.LIMIT:
+        return max(running_w - int(args["power_w"]), 0)
+    drawn_w = next((one.load_w for one in facts.rounds if one.round == args["round"]), 0)
+    return drawn_w or running_w
 
 
 @dataclass(frozen=True, kw_only=True)

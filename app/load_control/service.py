@@ -11,10 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.allowances import service as allowances
+from app.brake import service as brake
+from app.brake.rules import WINDOW
 from app.clock import Clock
 from app.commands import service as commands
 from app.commands.models import Command
-from app.commands.rules import OPEN, Op
+from app.commands.rules import OPEN, CommandState, Op
 from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.customers.models import SupplyContract
@@ -27,7 +29,7 @@ from app.load_control.facts import Cut, Facts, Stage
 from app.load_control.models import ControlState, StageDecisionRecord
 from app.load_control.queries import Picture
 from app.load_control.reasons import Reason
-from app.load_control.rules import StageDecision, decide_stage, steps, threatened, why_not_cut
+from app.load_control.rules import StageDecision, decide_stage, power_at_stake, steps, threatened, why_not_cut
 from app.notices import service as notices
 from app.notices.rules import CUT_NOTICES, NoticeKind, word
 from app.terminals import service as terminals
@@ -197,13 +199,28 @@ def after_purchase(
 
 
 def reasons_against(session: Session, command: Command, *, pace: Pace, now: datetime) -> tuple[Reason, ...]:
-    """Check at the last moment, with the supply point locked, whether a cut may still be sent; empty means yes."""
+    """Check at the last moment, with the supply point locked, whether a cut may still be sent; empty means yes.
+
+    The brake comes last: what anything else stands against is not counted.
+    """
     customers.lock_supply_points(session, [command.supply_point_id])
     found = _pictures(session, [command.supply_point_id], pace)
     if not found:
         return (Reason("no_report_yet"),)
-    cut = CUTS[Op(command.op)]
-    return why_not_cut(found[0].facts, cut=cut, automatic=command.requested_by is None, now=now)
+    facts, cut = found[0].facts, CUTS[Op(command.op)]
+    against = why_not_cut(facts, cut=cut, automatic=command.requested_by is None, now=now)
+    if against or cut not in (Cut.TRIP, Cut.LIMIT):
+        return against
+    asked = brake.CutAsked(
+        command_id=command.id,
+        supply_point_id=command.supply_point_id,
+        operator_id=command.requested_by,
+        power_w=power_at_stake(facts, cut=cut, args=command.args),
+        last=command.state == CommandState.ARMED,
+    )
+    since = now - pace.clock.lived(WINDOW.total_seconds())
+    where = brake.hold_or_let_through(session, asked, since=since, now=now)
+    return () if where is None else (Reason("brake_on", where=where),)
 
 
 def _pictures(session: Session, supply_point_ids: Collection[UUID], pace: Pace) -> list[Picture]:

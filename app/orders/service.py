@@ -1,5 +1,6 @@
 """Orders by hand: issue the command under the supply point's lock, call one back, record that a notice arrived."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import service as audit
 from app.audit.rules import Deed
+from app.brake.queries import operator_is_braked
 from app.commands import queries as command_queries
 from app.commands import service as commands
 from app.commands.models import Command
@@ -56,7 +58,8 @@ def give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Comman
     step = step_of(order, facts, capacity_w=capacity_w(contract.capacity_kva), now=now)
     op = Op(step.op)
     if class_of(op, step.args, limit_w=facts.limit_w) is CommandClass.CUT:
-        check_cut(facts, cut=CUTS[op], now=now)
+        braked = facts.braked or operator_is_braked(session, order.requested_by)
+        check_cut(replace(facts, braked=braked), cut=CUTS[op], now=now)
     if op is Op.GUARANTEE and step.args["on"]:
         commands.call_back_cuts(session, point_id, because="supply was guaranteed", now=now)
     kind = notice_kind_of(order)

@@ -1,0 +1,314 @@
+"""No fault may darken a town: after so many cuts within an hour the rest waits until a person has looked."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from databases import Database
+from desk import Desk, a_desk, refusal
+from factories import a_contract, a_customer, a_live_terminal, a_notice, a_purchase, a_state, a_terminal, an_office
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.brake import sweep
+from app.clock import Clock
+from app.commands import service as commands
+from app.commands.dispatch import Dispatcher
+from app.commands.models import Command
+from app.commands.rules import AckStep, Evidence
+from app.commands.service import Answer
+from app.customers.models import SupplyPoint
+from app.database import transaction
+from app.load_control import service as load_control
+from app.load_control.service import Pace
+from app.mqtt.messages import CommandClaims, Step
+from app.mqtt.signing import CommandSigner, CommandVerifier
+from app.notices.rules import NoticeKind
+from app.roles import Role
+from app.verification import INVARIANTS, find_broken
+
+PAID_WH = 21_000_000
+SIGNER = CommandSigner(Ed25519PrivateKey.generate(), key_id="k1")
+VERIFIER = CommandVerifier(SIGNER.public_key_pem(), key_id="k1")
+
+
+@dataclass(frozen=True)
+class Taken:
+    def taken(self, *, within_s: float) -> bool:
+        return within_s > 0
+
+
+def later(seconds: float) -> Clock:
+    start = datetime(2000, 1, 1, tzinfo=UTC)
+    return Clock(started_at=start, shown_at=start + timedelta(seconds=seconds))
+
+
+@dataclass(kw_only=True)
+class Town:
+    """Supply points that have been given both notices; their terminals do at once what they are told."""
+
+    database: Database
+    terminals: dict[str, UUID]
+    rounds: dict[str, str] = field(default_factory=dict)
+    limits_w: dict[str, int | None] = field(default_factory=dict)
+    executed: list[CommandClaims] = field(default_factory=list)
+    passed_s: float = 0.0
+
+    def minutes_pass(self, minutes: int) -> None:
+        """Decide anew and send, once a minute, as the worker would; what is armed operates in the same minute."""
+        for _ in range(minutes):
+            self.passed_s += 61
+            clock = later(self.passed_s)
+            pace = Pace(clock=clock, report_interval_s=900)
+            with transaction(self.database.engine) as session:
+                points = sorted(self.terminals.values())
+                load_control.reassess(session, points, trigger="sweep", pace=pace, now=clock.now())
+            self.sends(after_s=0)
+            self.sends(after_s=0)
+
+    def sends(self, *, after_s: float = 1.0) -> None:
+        """Send what is due once: an arming, or the operating of what is armed."""
+        self.passed_s += after_s
+        clock = later(self.passed_s)
+        pace = Pace(clock=clock, report_interval_s=900)
+        sent: list[CommandClaims] = []
+
+        def publish(_topic: str, payload: bytes) -> Taken:
+            sent.append(VERIFIER.verify(payload))
+            return Taken()
+
+        def against(session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
+            return [one.as_json() for one in load_control.reasons_against(session, command, pace=pace, now=now)]
+
+        Dispatcher(
+            self.database.engine, clock=clock, signer=SIGNER, publish=publish, reasons_against=against
+        ).run_once()
+        with transaction(self.database.engine) as session:
+            for claims in sent:
+                self._answer(session, claims, now=clock.now())
+
+    def _answer(self, session: Session, claims: CommandClaims, *, now: datetime) -> None:
+        step = AckStep.ARMED if claims.step is Step.ARM else AckStep.EXECUTED
+        detail = {"nonce": "n-1", "active_power_w": 480_000} if step is AckStep.ARMED else {}
+        told = Answer(
+            terminal_id=claims.terminal_id, command_id=claims.id, step=step, code=None, at=now, detail=detail
+        )
+        commands.note_answers(session, [told], now=now)
+        if step is AckStep.ARMED:
+            return
+        self.executed.append(claims)
+        name = claims.terminal_id
+        relays = list(self.rounds.get(name, "11------"))
+        if claims.op in ("trip", "close"):
+            relays[claims.args["round"] - 1] = "0" if claims.op == "trip" else "1"
+        if claims.op == "limit":
+            self.limits_w[name] = claims.args["power_w"]
+        self.rounds[name] = "".join(relays)
+        shown = a_state(paid_until_wh=PAID_WH, order_no=1, rounds=self.rounds[name], limit_w=self.limits_w.get(name))
+        a_live_terminal(session, terminal_id=name, now=now, state=shown)
+        shown_later = Evidence(at=now, state=shown, active_power_w=100_000)
+        commands.weigh(session, {name: shown_later}, clock=later(self.passed_s), now=now)
+
+    @property
+    def cuts(self) -> list[CommandClaims]:
+        return [
+            one for one in self.executed if one.op in ("trip", "limit") and one.args.get("power_w", 1) is not None
+        ]
+
+    def at_zero(self) -> None:
+        with transaction(self.database.engine) as session:
+            session.execute(text("UPDATE allowances SET paid_until_wh = 0"))
+
+    def rows(self, sql: str) -> list[Any]:
+        with self.database.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(sql))]
+
+
+def a_town(database: Database, *, points: int) -> Town:
+    """Points of two offices, five on a feeder."""
+    terminals: dict[str, UUID] = {}
+    now = Clock().now()
+    with transaction(database.engine) as session:
+        offices = [an_office(session, code=f"OF-{number}") for number in (1, 2)]
+        customers = [a_customer(session, office=office) for office in offices]
+        for number in range(points):
+            contract = a_contract(session, customer=customers[number % 2])
+            point = contract.supply_point_id
+            session.get_one(SupplyPoint, point).feeder = f"F{number // 5}"
+            name = f"SH-{number:04d}"
+            a_terminal(session, supply_point_id=point, terminal_id=name)
+            a_purchase(session, contract=contract, now=now)
+            state = a_state(paid_until_wh=PAID_WH, order_no=1)
+            a_live_terminal(session, terminal_id=name, now=now, state=state)
+            commands.weigh(session, {name: Evidence(at=now, state=state)}, clock=Clock(), now=now)
+            for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
+                a_notice(
+                    session,
+                    supply_point_id=point,
+                    kind=kind,
+                    issued_at=now - timedelta(days=9),
+                    cut_not_before=now - timedelta(hours=1),
+                    served_at=now - timedelta(days=8),
+                )
+            terminals[name] = point
+    return Town(database=database, terminals=terminals)
+
+
+@pytest.fixture
+def town(database: Database) -> Town:
+    return a_town(database, points=30)
+
+
+@pytest.fixture
+def desk(database: Database, town: Town) -> Iterator[Desk]:
+    assert town.terminals
+    with a_desk(database, staff=[Role.OPERATOR, Role.APPROVER, Role.ADMINISTRATOR, Role.AUDITOR]) as opened:
+        yield opened
+
+
+def test_every_allowance_at_zero_cuts_what_the_brake_lets_through_and_no_more(town: Town, desk: Desk) -> None:
+    town.at_zero()
+    town.minutes_pass(8)
+    # Ten an hour for each office, four for each feeder, twenty in all; each cut with its power on record.
+    assert len(town.cuts) == 20
+    per_office = town.rows("SELECT office, count(*) FROM cuts_let_through GROUP BY office ORDER BY office")
+    assert per_office == [("OF-1", 10), ("OF-2", 10)]
+    assert max(count for (count,) in town.rows("SELECT count(*) FROM cuts_let_through GROUP BY feeder")) <= 4
+    assert town.rows("SELECT count(*) FROM commands WHERE command_class = 'cut' AND ended_at IS NULL") == [(0,)]
+    # Nothing is dropped: each point says what holds it, and the brake stays on although minutes pass.
+    held = 'SELECT count(*) FROM control_states WHERE held @> \'[{"code": "brake_on"}]\''
+    assert town.rows(held) == [(30,)]
+    shown = desk.get("/brake").json()
+    assert (shown["cuts_last_hour"], {pull["scope"] for pull in shown["on"]}) >= (20, {"feeder", "office"})
+    sweep.count_pulled(town.database.engine)
+    assert REGISTRY.get_sample_value("wattgate_brake_pulled", {"scope": "office"}) == 2
+    town.minutes_pass(2)
+    assert len(town.cuts) == 20
+
+
+def test_a_person_looks_and_releases_it_and_the_rest_goes_on(town: Town, desk: Desk) -> None:
+    town.at_zero()
+    town.minutes_pass(8)
+    before = len(town.cuts)
+    release_all(town, desk)
+    # The offices and feeders go on, and find that the hour has brought enough in all.
+    town.minutes_pass(1)
+    assert ([pull["scope"] for pull in desk.get("/brake").json()["on"]], len(town.cuts)) == (["all"], before)
+    release_all(town, desk)
+    town.minutes_pass(3)
+    assert before < len(town.cuts) <= before + 20
+
+
+def release_all(town: Town, desk: Desk) -> None:
+    for pull in desk.get("/brake").json()["on"]:
+        path = f"/brake/pulls/{pull['id']}/release"
+        assert (pull["pulled_by"], "within an hour" in pull["because"]) == (None, True)
+        assert desk.post(path, {"reason": "all are overdue"}, role=Role.OPERATOR).status_code == 403
+        released = desk.post(path, {"reason": "all are overdue"}, role=Role.APPROVER).json()
+        assert released["released_because"] == "all are overdue"
+        again = desk.post(path, {"reason": "all are overdue"}, role=Role.APPROVER)
+        assert refusal(again) == (409, "brake-released")
+    assert desk.get("/brake").json()["on"] == []
+    with transaction(town.database.engine) as session:
+        # The town's clock is ahead of the desk's.
+        session.execute(text("UPDATE brake_pulls SET released_at = :now"), {"now": later(town.passed_s).now()})
+
+
+def test_restores_pass_while_the_brake_is_on(town: Town, desk: Desk) -> None:
+    town.at_zero()
+    town.minutes_pass(5)
+    tripped = next(name for name, relays in town.rounds.items() if "0" in relays)
+    desk.post("/brake/pulls", {"scope": "all", "reason": "readings look wrong"}, role=Role.OPERATOR)
+    with transaction(town.database.engine) as session:
+        session.execute(
+            text("UPDATE allowances SET paid_until_wh = 90000000 WHERE supply_point_id = :id"),
+            {"id": town.terminals[tripped]},
+        )
+    town.minutes_pass(2)
+    assert town.rounds[tripped] == "11------"
+
+
+def test_a_pull_by_hand_holds_cuts_of_people_and_of_the_service(town: Town, desk: Desk) -> None:
+    wanted = {"scope": "feeder", "place": "F0", "reason": "readings look wrong"}
+    pulled = desk.post("/brake/pulls", wanted, role=Role.APPROVER).json()
+    assert refusal(desk.post("/brake/pulls", wanted, role=Role.OPERATOR)) == (409, "brake-on")
+    trip = {"action": "trip", "round": 1, "reason": "second notice has run"}
+    there = desk.post("/commands", {**trip, "supply_point_id": str(town.terminals["SH-0000"])}, role=Role.OPERATOR)
+    assert (there.status_code, [one["code"] for one in there.json()["interlocks"]]) == (409, ["brake_on"])
+    assert "approver" in there.json()["remedy"]
+    elsewhere = desk.post(
+        "/commands", {**trip, "supply_point_id": str(town.terminals["SH-0005"])}, role=Role.OPERATOR
+    )
+    assert elsewhere.status_code == 201
+    town.at_zero()
+    town.minutes_pass(3)
+    assert {one.terminal_id for one in town.cuts} & {f"SH-{number:04d}" for number in range(5)} == set()
+    # A second person looks before cuts go on.
+    path = f"/brake/pulls/{pulled['id']}/release"
+    assert refusal(desk.post(path, {"reason": "looked"}, role=Role.APPROVER)) == (409, "own-pull")
+
+
+def test_what_was_armed_when_the_brake_was_pulled_is_called_back(town: Town, desk: Desk) -> None:
+    trip = {"action": "trip", "round": 1, "reason": "second notice has run"}
+    point = str(town.terminals["SH-0000"])
+    ordered = desk.post("/commands", {**trip, "supply_point_id": point}, role=Role.OPERATOR).json()
+    town.sends()
+    assert desk.get(f"/commands/{ordered['id']}").json()["state"] == "armed"
+    desk.post("/brake/pulls", {"scope": "all", "reason": "a token was stolen"}, role=Role.OPERATOR)
+    town.sends()
+    ended = desk.get(f"/commands/{ordered['id']}").json()
+    assert (ended["state"], "brake" in ended["outcome"], town.cuts) == ("cancelled", True, [])
+
+
+def test_an_operator_cuts_so_many_an_hour_and_no_more(town: Town, desk: Desk) -> None:
+    body = {"cuts_per_hour": 2, "power_w_per_hour": 9_000_000, "reason": "a new colleague"}
+    path = "/api/v1/brake/limits/operator"
+    assert desk.http.put(path, json=body, headers=desk.headers[Role.AUDITOR]).status_code == 403
+    put = desk.http.put(path, json=body, headers=desk.headers[Role.ADMINISTRATOR])
+    assert put.json() == {"scope": "operator", "cuts_per_hour": 2, "power_w_per_hour": 9_000_000}
+    for name in ("SH-0000", "SH-0006", "SH-0012"):
+        order = {"action": "trip", "round": 1, "reason": "asked for", "supply_point_id": str(town.terminals[name])}
+        assert desk.post("/commands", order, role=Role.OPERATOR).status_code == 201
+    town.sends()
+    town.sends()
+    assert len(town.cuts) == 2
+    (on,) = desk.get("/brake").json()["on"]
+    assert on["scope"] == "operator"
+    order = {"action": "trip", "round": 2, "reason": "asked for", "supply_point_id": str(town.terminals["SH-0020"])}
+    refused = desk.post("/commands", order, role=Role.OPERATOR)
+    assert [one["code"] for one in refused.json()["interlocks"]] == ["brake_on"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answer"),
+    [
+        ({"scope": "feeder", "place": "F99"}, (404, "no-such-place")),
+        ({"scope": "office", "place": "nowhere"}, (404, "no-such-place")),
+        ({"scope": "operator", "place": "nobody"}, (404, "no-such-place")),
+        ({"scope": "all", "place": "F0"}, (422, "unreadable")),
+        ({"scope": "feeder"}, (422, "unreadable")),
+    ],
+)
+def test_a_brake_that_would_protect_nobody_is_refused(
+    desk: Desk, wanted: dict[str, str], answer: tuple[int, str]
+) -> None:
+    refused = desk.post("/brake/pulls", {**wanted, "reason": "readings look wrong"}, role=Role.OPERATOR)
+    assert (refused.status_code, answer[1] in refused.json()["type"]) == (answer[0], True)
+
+
+def test_every_pull_release_and_limit_is_on_record(town: Town, desk: Desk) -> None:
+    pulled = desk.post("/brake/pulls", {"scope": "all", "reason": "a token was stolen"}, role=Role.OPERATOR).json()
+    desk.post(f"/brake/pulls/{pulled['id']}/release", {"reason": "it was revoked"}, role=Role.APPROVER)
+    actions = [
+        row[0] for row in town.rows("SELECT action FROM audit_events WHERE subject_kind = 'brake' ORDER BY at")
+    ]
+    assert actions == ["brake.pulled", "brake.released"]
+    (listed,) = desk.get("/brake/pulls", on=False).json()["items"]
+    assert (listed["id"], desk.get("/brake/pulls", on=True).json()["items"]) == (pulled["id"], [])
+    with transaction(town.database.engine) as session:
+        assert [(one.name, row) for one in INVARIANTS for row in find_broken(session, one)] == []
