@@ -56,17 +56,17 @@ def hold_or_let_through(session: Session, cut: CutAsked, *, since: datetime, now
         _pull(session, through.scope, through.place, by=None, because=because, now=now)
         return _where(through.scope, through.place)
     if cut.last:
-        let = CutLetThrough(
-            command_id=cut.command_id,
-            at=now,
-            supply_point_id=cut.supply_point_id,
-            office=place.office,
-            feeder=place.feeder,
-            operator=place.operator,
-            power_w=cut.power_w,
-        )
-        session.add(let)
-        session.flush()
+        let = {
+            "command_id": cut.command_id,
+            "at": now,
+            "supply_point_id": cut.supply_point_id,
+            "office": place.office,
+            "feeder": place.feeder,
+            "operator": place.operator,
+            "power_w": cut.power_w,
+        }
+        # Two workers may have seen the same command armed; one of them will find it claimed.
+        session.execute(insert(CutLetThrough).values(**let).on_conflict_do_nothing())
     return None
 
 

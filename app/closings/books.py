@@ -13,7 +13,7 @@ from app.commands import service as commands
 from app.commands.rules import Op
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
-from app.load_control.rules import UNWATCHED_WH
+from app.load_control.levels import UNWATCHED_WH
 from app.load_control.service import Pace
 from app.shifts.rules import Tender, money_lines
 from app.shifts.service import Numbered

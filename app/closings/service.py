@@ -36,7 +36,7 @@ from app.customers.models import SupplyContract
 from app.customers.rules import ContractClosed, ContractClosing
 from app.database import new_id, together
 from app.load_control import service as load_control
-from app.load_control.rules import levels
+from app.load_control.levels import levels
 from app.load_control.service import Pace
 from app.notices import service as notices
 from app.quantities import NANOFEN_PER_FEN

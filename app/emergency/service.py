@@ -23,7 +23,7 @@ from app.ledger.queries import balances
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import queries as load_control_queries
 from app.load_control import service as load_control
-from app.load_control.rules import levels
+from app.load_control.levels import levels
 from app.load_control.service import Pace
 from app.terminals import service as terminals
 from app.terminals.queries import NoTerminalFitted

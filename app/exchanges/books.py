@@ -12,9 +12,9 @@ from app.database import new_id
 from app.exchanges.rules import Rebased
 from app.load_control import queries as load_control_queries
 from app.load_control.facts import Stage
+from app.load_control.levels import Levels
 from app.load_control.models import StageDecisionRecord
 from app.load_control.reasons import Reason
-from app.load_control.rules import Levels
 from app.load_control.service import Pace
 from app.notices import service as notices
 from app.terminals.models import Terminal

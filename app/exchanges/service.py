@@ -22,7 +22,7 @@ from app.exchanges.models import TerminalExchange
 from app.exchanges.queries import NoContractToServe
 from app.exchanges.rules import check_final_reading, rebase
 from app.load_control import queries as load_control_queries
-from app.load_control.rules import Levels, level_that_acts, levels
+from app.load_control.levels import Levels, level_that_acts, levels
 from app.load_control.service import Pace
 from app.terminals import queries as terminal_queries
 from app.terminals import service as terminals

@@ -1,22 +1,19 @@
 """Which stage a supply point is in and what is done next, from facts alone, with every reason named."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from app.customers.rules import ControlMode
-from app.load_control.facts import Cut, Facts, NoticeGiven, Stage
+from app.load_control.facts import Cut, Facts, Stage
+from app.load_control.interlocks import never_cut, obstacles, standing_notices
+from app.load_control.levels import Levels, levels, threatened
 from app.load_control.reasons import Reason
 from app.notices.rules import NoticeKind
 from app.quantities import SECONDS_PER_HOUR
 
 ROUND_PAUSE = timedelta(minutes=1)
 LOOK_AGAIN = timedelta(hours=1)
-WRITTEN_LAPSES = timedelta(days=30)
-SECOND_LAPSES = timedelta(days=1)
-#: No counter ever gets so far beyond what was paid: a level for a terminal that is to act on none.
-UNWATCHED_WH = -(10**15)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,56 +33,6 @@ class StageDecision:
     trip_round: int | None = None
     look_again_at: datetime
     look_again_at_wh: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Levels:
-    """The thresholds in Wh at the recent load, each at least as high as the next harsher one."""
-
-    notice: int
-    warning: int
-    limited: int
-    trip: int
-
-    def of(self, stage: Stage) -> int:
-        return (self.notice, self.warning, self.limited, self.trip)[stage - 1]
-
-
-def levels(facts: Facts) -> Levels:
-    """Turn thresholds into Wh, and make sure that the notice comes early enough.
-
-    At 500 kW, a written notice of 72 h and a second one of 30 min need 72.5 h x 500 kW = 36 250 kWh above the trip
-    threshold, even where the contract's own notice threshold is lower: no cut comes late for want of a notice.
-    While an account is being closed no level is watched, since the energy is taken back and nothing may trip.
-    """
-    if facts.closing:
-        return Levels(notice=UNWATCHED_WH, warning=UNWATCHED_WH, limited=UNWATCHED_WH, trip=UNWATCHED_WH)
-    load_w = max(facts.recent_load_w, 0)
-    trip = facts.thresholds.trip.level_wh(recent_load_w=load_w)
-    limited = max(trip, facts.thresholds.limited.level_wh(recent_load_w=load_w))
-    warning = max(limited, facts.thresholds.warning.level_wh(recent_load_w=load_w))
-    needed_s = facts.notice_periods.written_s + facts.notice_periods.second_s
-    in_time = trip + load_w * needed_s // SECONDS_PER_HOUR
-    notice = max(warning, in_time, facts.thresholds.notice.level_wh(recent_load_w=load_w))
-    return Levels(notice=notice, warning=warning, limited=limited, trip=trip)
-
-
-def threatened(facts: Facts) -> bool:
-    """Whether the remaining allowance is at or below the trip threshold: 0 Wh left with a threshold of 0 is."""
-    return facts.remaining_wh <= levels(facts).trip
-
-
-def level_that_acts(facts: Facts) -> int:
-    """Return the lowest remaining energy in Wh at which the terminal does nothing yet.
-
-    A terminal in local mode trips by itself, so what the notices need must stay, at the load that its rounds can
-    draw: a factory that stands still on Sunday has hours of supply for ever. In remote mode with a trip level of 0:
-    1 Wh.
-    """
-    connected_w = max(facts.recent_load_w, sum(fitted.load_w for fitted in facts.rounds))
-    local = facts.control_mode is ControlMode.LOCAL
-    level_wh = levels(replace(facts, recent_load_w=connected_w)).notice if local else levels(facts).trip
-    return level_wh + 1
 
 
 def forecast_trip_at(facts: Facts, *, now: datetime) -> datetime | None:
@@ -154,7 +101,7 @@ def _stage_due(facts: Facts, at: Levels) -> tuple[Stage, tuple[Reason, ...]]:
 def _stage_allowed(facts: Facts, at: Levels, *, due: Stage, now: datetime) -> tuple[Stage, tuple[Reason, ...]]:
     if due < Stage.LIMITED:
         return due, ()
-    barred = _never_cut(facts)
+    barred = never_cut(facts)
     if barred:
         return Stage.WARNING, barred
     stage = Stage.WARNING
@@ -168,96 +115,11 @@ def _stage_allowed(facts: Facts, at: Levels, *, due: Stage, now: datetime) -> tu
     return stage, ()
 
 
-def _never_cut(facts: Facts) -> tuple[Reason, ...]:
-    reasons = []
-    if facts.closing:
-        reasons.append(Reason("closing"))
-    if facts.protected:
-        reasons.append(Reason("protected"))
-    if facts.guaranteed:
-        reasons.append(Reason("guaranteed"))
-    return tuple(reasons)
-
-
-def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Reason, ...]:
-    """Name everything that stands against an automatic limit or trip now; empty when nothing does."""
-    found = list(_never_cut(facts))
-    if facts.control_mode is ControlMode.LOCAL:
-        found.append(Reason("terminal_decides"))
-    found += _unsure(facts, now=now)
-    # A limit lowers the load and with it the level in hours of supply; the trip level depends on no load.
-    holds_limit = cut is Cut.LIMIT and facts.stage >= Stage.LIMITED
-    level_wh = at.trip if cut is Cut.TRIP else at.limited
-    if not holds_limit and facts.remaining_wh > level_wh:
-        found.append(Reason("threshold_not_reached", remaining_wh=facts.remaining_wh))
-    if facts.remaining_wh <= level_wh < facts.remaining_wh + facts.refunding_wh:
-        found.append(Reason("refund_unproved", refunding_wh=facts.refunding_wh))
-    found += _notice_wanting(facts, cut=cut, now=now)
-    return tuple(found)
-
-
-def _unsure(facts: Facts, *, now: datetime) -> list[Reason]:
-    found = []
-    if facts.estimated:
-        found.append(Reason("estimate"))
-    if facts.supplied_at is None or now - facts.supplied_at > facts.report_valid_for:
-        found.append(Reason("stale_report", reported_at=facts.supplied_at.isoformat() if facts.supplied_at else ""))
-    if facts.credit_undelivered:
-        found.append(Reason("credit_undelivered"))
-    if not facts.reachable:
-        found.append(Reason("unreachable"))
-    if facts.braked is not None:
-        found.append(Reason("brake_on", where=facts.braked))
-    return found
-
-
-def _standing_notices(facts: Facts, *, now: datetime) -> tuple[NoticeGiven | None, NoticeGiven | None]:
-    """Return the written and the second notice that still hold.
-
-    A notice lapses when no cut has followed for long after its time, 30 days or 1 day: the customer no longer reckons
-    with it. A second notice for Monday 08:00 permits no first trip on Tuesday at 08:01.
-    """
-    periods = facts.notice_periods
-    return (
-        _unless_lapsed(facts, facts.written_notice, period_s=periods.written_s, after=WRITTEN_LAPSES, now=now),
-        _unless_lapsed(facts, facts.second_notice, period_s=periods.second_s, after=SECOND_LAPSES, now=now),
-    )
-
-
-def _unless_lapsed(
-    facts: Facts, given: NoticeGiven | None, *, period_s: int, after: timedelta, now: datetime
-) -> NoticeGiven | None:
-    cut_from = given.cut_from(period_s=period_s) if given else None
-    if cut_from is None:
-        return given
-    begun = facts.last_trip_at is not None and facts.last_trip_at >= cut_from
-    return None if not begun and now - cut_from > after else given
-
-
-def _notice_wanting(facts: Facts, *, cut: Cut, now: datetime) -> list[Reason]:
-    written, second = _standing_notices(facts, now=now)
-    if written is None:
-        return [Reason("no_notice")]
-    written_from = written.cut_from(period_s=facts.notice_periods.written_s)
-    if written_from is None:
-        return [Reason("notice_not_served")]
-    if cut is Cut.LIMIT:
-        return []
-    if now < written_from:
-        return [Reason("notice_period", until=written_from.isoformat())]
-    second_from = second.cut_from(period_s=facts.notice_periods.second_s) if second else None
-    if second_from is None:
-        return [Reason("second_notice_not_served" if second else "no_second_notice")]
-    if now < second_from:
-        return [Reason("second_notice_period", until=second_from.isoformat())]
-    return []
-
-
 def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
-    if due < Stage.NOTICE or _never_cut(facts):
+    if due < Stage.NOTICE or never_cut(facts):
         return None
     periods = facts.notice_periods
-    written, second = _standing_notices(facts, now=now)
+    written, second = standing_notices(facts, now=now)
     if written is None:
         return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=now + timedelta(seconds=periods.written_s))
     written_from = written.cut_from(period_s=periods.written_s)
@@ -315,40 +177,6 @@ def _look_again_at(facts: Facts, *, due: Stage, now: datetime) -> datetime:
             if cut_from is not None and cut_from > now:
                 moments.append(cut_from)
     return min(moments)
-
-
-def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tuple[Reason, ...]:
-    """Check a cut at the last moment: everything that forbids it now, or nothing.
-
-    An automatic one needs all that the decision needed. One ordered by a person needs no threshold and no forecast,
-    but a protected or guaranteed point, an undelivered purchase and unsure facts stop it as well. A trip needs its
-    notice served and its periods run out, and so does whatever lets a terminal in local mode trip at once: control
-    enabled, or a guarantee taken off, at or below the trip threshold. That terminal must also have taken over what
-    the books say: until then it trips by levels of its own. Only taking off the guarantee ignores the guarantee.
-    """
-    if automatic:
-        return obstacles(facts, levels(facts), cut=cut, now=now)
-    found = [reason for reason in _never_cut(facts) if cut is not Cut.GUARANTEE_OFF or reason.code != "guaranteed"]
-    found += _unsure(facts, now=now)
-    lets_trip = facts.control_mode is ControlMode.LOCAL and cut in (Cut.CONTROL, Cut.GUARANTEE_OFF)
-    if lets_trip and facts.taking_back:
-        found.append(Reason("not_taken_over"))
-    if cut is Cut.TRIP or (lets_trip and threatened(facts)):
-        found += _notice_wanting(facts, cut=Cut.TRIP, now=now)
-    return tuple(found)
-
-
-def power_at_stake(facts: Facts, *, cut: Cut, args: Mapping[str, Any]) -> int:
-    """Return the power in W that a trip or a limit takes away, as the brake counts it.
-
-    A trip takes what its round is said to draw, or all that runs if nobody has said; a limit what runs above it.
-    At 411 kW running: round 2 of 120 kW takes 120 000, a limit of 300 kW takes 111 000.
-    """
-    running_w = max(facts.active_power_w or 0, 0)
-    if cut is Cut.LIMIT:
-        return max(running_w - int(args["power_w"]), 0)
-    drawn_w = next((one.load_w for one in facts.rounds if one.round == args["round"]), 0)
-    return drawn_w or running_w
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Brings supply points to the stage that is due: decides, records why, and issues what the decision asks for."""
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -21,15 +21,17 @@ from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.customers.models import SupplyContract
 from app.customers.service import NewContract
-from app.database import Step, new_id
+from app.database import Step
 from app.errors import Refused
 from app.ledger import service as ledger
-from app.load_control import queries
+from app.load_control import books, queries
 from app.load_control.facts import Cut, Facts, Stage
-from app.load_control.models import ControlState, StageDecisionRecord
+from app.load_control.interlocks import power_at_stake, why_not_cut
+from app.load_control.levels import threatened
+from app.load_control.models import ControlState
 from app.load_control.queries import Picture
 from app.load_control.reasons import Reason
-from app.load_control.rules import StageDecision, decide_stage, power_at_stake, steps, threatened, why_not_cut
+from app.load_control.rules import StageDecision, decide_stage, steps
 from app.notices import service as notices
 from app.notices.rules import CUT_NOTICES, NoticeKind, word
 from app.terminals import service as terminals
@@ -44,8 +46,6 @@ _STILL_NORMAL = text("""
 """)
 _PAID = "a purchase was booked"
 _RETRY_S = 20
-#: What holds the next round for a moment is no news worth a record.
-_PASSING = frozenset({"round_in_flight", "round_pause", "retry_pause"})
 _GRACE_S = 10
 
 #: What each operation would take away where it is a cut.
@@ -170,7 +170,7 @@ def reassess(
     decided = []
     for picture in _pictures(session, supply_point_ids, pace):
         decision = decide_stage(picture.facts, now=now)
-        decision_id = _record(session, picture, decision, trigger=trigger, now=now)
+        decision_id = books.record(session, picture, decision, trigger=trigger, now=now)
         _act(session, picture, decision, decision_id=decision_id, pace=pace, now=now)
         decided.append(decision)
     return decided
@@ -227,72 +227,6 @@ def _pictures(session: Session, supply_point_ids: Collection[UUID], pace: Pace) 
     return queries.pictures(
         session, supply_point_ids, report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
     )
-
-
-def _record(
-    session: Session, picture: Picture, decision: StageDecision, *, trigger: str, now: datetime
-) -> UUID | None:
-    """Store the state, and the decision where it says anything new; returns the decision's id then."""
-    before = queries.control_state(session, picture.supply_point_id)
-    if before is None:
-        raise LookupError(f"supply point {picture.supply_point_id} is not under control")
-    because = [reason.as_json() for reason in decision.because]
-    held = [reason.as_json() for reason in decision.held]
-    news = (
-        before.stage != decision.stage.word
-        or _codes(before.because) != _codes(because)
-        or _codes(before.held) != _codes(held)
-    )
-    decision_id = new_id() if news else None
-    if decision_id is not None:
-        session.add(
-            StageDecisionRecord(
-                id=decision_id,
-                supply_point_id=picture.supply_point_id,
-                decided_at=now,
-                trigger=trigger,
-                stage_before=before.stage,
-                stage=decision.stage.word,
-                because=because,
-                held=held,
-                facts=_shown(picture.facts),
-            )
-        )
-        before.decision_id = decision_id
-    if before.stage != decision.stage.word:
-        before.since = now
-        before.stage = decision.stage.word
-    before.paid_until_wh = picture.facts.paid_until_wh
-    before.because = because
-    before.held = held
-    before.look_again_at = decision.look_again_at
-    before.look_again_at_wh = decision.look_again_at_wh
-    session.flush()
-    return decision_id
-
-
-def _codes(reasons: list[dict[str, Any]]) -> list[str]:
-    return [reason["code"] for reason in reasons if reason["code"] not in _PASSING]
-
-
-def _shown(facts: Facts) -> dict[str, Any]:
-    """Write the facts as JSON for the record: moments as text, spans in seconds."""
-
-    def plain(value: Any) -> Any:
-        match value:
-            case datetime():
-                return value.isoformat()
-            case timedelta():
-                return int(value.total_seconds())
-            case dict():
-                return {name: plain(inner) for name, inner in value.items()}
-            case list() | tuple():
-                return [plain(inner) for inner in value]
-            case _:
-                return value
-
-    shown: dict[str, Any] = plain(asdict(facts))
-    return {**shown, "remaining_wh": facts.remaining_wh}
 
 
 def _act(

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from app.errors import Conflict, Refused
 from app.load_control.facts import Cut, Facts
+from app.load_control.interlocks import why_not_cut
 from app.load_control.reasons import Reason
-from app.load_control.rules import Step, why_not_cut
+from app.load_control.rules import Step
 from app.notices.rules import NoticeKind, word
 
 
@@ -215,7 +216,7 @@ def check_cut(facts: Facts, *, cut: Cut, now: datetime) -> None:
     """Refuse a cut by hand while anything stands against it.
 
     It needs a terminal that can be reached, since a cut is never kept for later, and one that holds all that was paid
-    for, since it may act on what it holds; :func:`app.load_control.rules.why_not_cut` says what else.
+    for, since it may act on what it holds; :func:`app.load_control.interlocks.why_not_cut` says what else.
 
     Raises:
         CutRefused: names every interlock.

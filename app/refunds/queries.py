@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.commands import queries as commands
 from app.errors import NotFound, Refused
 from app.load_control import queries as load_control
-from app.load_control.rules import level_that_acts, levels
+from app.load_control.levels import level_that_acts, levels
 from app.load_control.service import Pace
 from app.purchases.models import Purchase
 from app.purchases.queries import NoSuchPurchase

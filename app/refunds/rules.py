@@ -10,8 +10,8 @@ from uuid import UUID
 
 from app.errors import Conflict, Forbidden, Refused
 from app.load_control.facts import Facts
+from app.load_control.levels import level_that_acts
 from app.load_control.reasons import Reason
-from app.load_control.rules import level_that_acts
 from app.quantities import NANOFEN_PER_FEN, SECONDS_PER_HOUR, price_nfen_per_wh
 
 

@@ -20,7 +20,7 @@ from app.commands.rules import Op
 from app.customers.queries import contract_by_no
 from app.customers.rules import ControlMode
 from app.database import transaction
-from app.load_control.rules import UNWATCHED_WH
+from app.load_control.levels import UNWATCHED_WH
 from app.load_control.service import reassess
 from app.notices.rules import NoticeKind
 from app.openings.rules import Opening

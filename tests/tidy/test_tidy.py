@@ -16,7 +16,7 @@ LONGEST_FILE = 400
 MOST_PARAMETERS = 9
 VOCABULARY = {
     "__init__", "rules", "facts", "reasons", "models", "queries", "service", "presence", "schemas", "routes",
-    "ingest", "dispatch", "sweep", "heads", "books", "columns", "cells", "checks", "reader", "writer", "console",
+    "ingest", "dispatch", "sweep", "heads", "books", "columns", "cells", "levels", "interlocks", "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
     "access", "allowances", "audit", "cheques", "closings", "commands", "customers", "emergency", "exchanges",
@@ -29,7 +29,7 @@ FEATURES = (
 #: `transaction_of`, `in_transaction_of` or `reading`, or a route asks for `Db` or `Keyed`.
 ON_ITS_OWN = {
     "app/bench/", "app/chaos/", "app/demo/",  # utilities of their own, with people whom the program invents
-    "app/allowances/sweep.py", "app/cheques/sweep.py", "app/commands/sweep.py", "app/load_control/sweep.py",
+    "app/allowances/sweep.py", "app/brake/sweep.py", "app/cheques/sweep.py", "app/commands/sweep.py", "app/load_control/sweep.py",
     "app/terminal_reports/sweep.py",  # time passing
     "app/commands/dispatch.py", "app/terminal_reports/ingest.py",  # terminals
     "app/worker.py:_measure", "app/worker.py:_daily",
@@ -96,7 +96,9 @@ def test_only_the_clock_tells_the_time() -> None:
 
 def test_money_and_energy_never_meet_a_float() -> None:
     kept_whole = [
-        path for path in APP if path.parent.name in FEATURES and path.stem in ("rules", "service", "models")
+        path
+        for path in APP
+        if path.parent.name in FEATURES and path.stem in ("rules", "interlocks", "levels", "service", "models")
     ]
     floats = found_in(kept_whole, r"(: |-> |\[|\| )float\b|\bfloat\(|Float\(", but={"app/commands/rules.py"})
     assert floats == []

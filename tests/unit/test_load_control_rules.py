@@ -11,19 +11,10 @@ from hypothesis import strategies as st
 
 from app.customers.rules import ControlMode, NoticePeriods, Threshold, Thresholds
 from app.load_control.facts import Cut, Facts, NoticeGiven, Round, Stage
+from app.load_control.interlocks import obstacles, why_not_cut
+from app.load_control.levels import UNWATCHED_WH, Levels, levels, threatened
 from app.load_control.reasons import Reason
-from app.load_control.rules import (
-    UNWATCHED_WH,
-    Levels,
-    NoticeDue,
-    StageDecision,
-    decide_stage,
-    forecast_trip_at,
-    levels,
-    obstacles,
-    threatened,
-    why_not_cut,
-)
+from app.load_control.rules import NoticeDue, StageDecision, decide_stage, forecast_trip_at
 from app.notices.rules import NoticeKind
 
 KWH = 1000

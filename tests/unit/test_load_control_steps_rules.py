@@ -13,8 +13,9 @@ from app.commands.rules import CommandClass, class_of
 from app.commands.rules import Op as CommandOp
 from app.customers.rules import ControlMode, Threshold, Thresholds
 from app.load_control.facts import Cut, Facts, NoticeGiven, Round, Stage
+from app.load_control.interlocks import why_not_cut
 from app.load_control.reasons import Reason
-from app.load_control.rules import StageDecision, Step, steps, why_not_cut
+from app.load_control.rules import StageDecision, Step, steps
 from app.mqtt.messages import ARGS_MODELS, Op
 from app.notices.rules import NoticeKind
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.customers.rules import ControlMode, Threshold, Thresholds
 from app.load_control.facts import Facts, Round
-from app.load_control.rules import level_that_acts
+from app.load_control.levels import level_that_acts
 from app.quantities import NANOFEN_PER_FEN, price_nfen_per_wh
 from app.refunds.rules import (
     Given,

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.load_control.rules import UNWATCHED_WH
+from app.load_control.levels import UNWATCHED_WH
 from app.mqtt.messages import Guarantee, TerminalStage
 from simulators.workbench import STARTS_AT, Workbench
 
