@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from databases import Database
 from factories import a_contract, a_live_terminal, a_notice, a_person, a_purchase, a_state, a_terminal
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
@@ -656,6 +656,7 @@ def test_two_dispatchers_at_once_send_every_step_once(database: Database) -> Non
     now = PACE.clock.now()
     with transaction(database.engine) as session:
         operator = a_person(session, role=Role.OPERATOR).id
+        session.execute(text("UPDATE brake_limits SET cuts_per_hour = 8"))
         for name, one in zip(names, fields, strict=True):
             for op, args in (
                 (Op.CLOSE, {"round": 1, "manner": "allow"}),
