@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 import app.access.routes
 import app.audit.routes
 import app.brake.routes
+import app.calendars.routes
 import app.cheques.routes
 import app.closings.routes
 import app.customers.routes
@@ -81,6 +82,7 @@ ROUTERS = [
     app.load_control.routes.router,
     app.orders.routes.router,
     app.brake.routes.router,
+    app.calendars.routes.router,
     app.terminal_reports.routes.router,
     app.audit.routes.router,
     app.imports.routes.router,

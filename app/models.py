@@ -4,6 +4,7 @@ import app.access.models
 import app.allowances.models
 import app.audit.models
 import app.brake.models
+import app.calendars.models
 import app.cheques.models
 import app.closings.models
 import app.commands.models

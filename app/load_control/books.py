@@ -1,7 +1,7 @@
 """What is kept of a decision: the stage with its reasons, and a record where it says anything new."""
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -69,7 +69,7 @@ def _shown(facts: Facts) -> dict[str, Any]:
 
     def plain(value: Any) -> Any:
         match value:
-            case datetime():
+            case date():
                 return value.isoformat()
             case timedelta():
                 return int(value.total_seconds())

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from app.calendars.rules import NoCut
 from app.customers.rules import ControlMode, NoticePeriods, Thresholds
 from app.notices.rules import NoticeKind
 
@@ -93,6 +94,8 @@ class Facts:
     lowering: bool = False
     #: Energy that refunds took back in the books, neither proved at the terminal nor released: its money is with us.
     refunding_wh: int = 0
+    #: What bars trips at certain times at this point's office.
+    no_cut: tuple[NoCut, ...] = ()
     #: Where the brake on cuts is on for this point, such as ``feeder 10 kV 1``; None where it is off.
     braked: str | None = None
     #: The terminal shows an order that it was never given here.

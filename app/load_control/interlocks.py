@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.calendars.rules import barred_by, next_allowed
 from app.customers.rules import ControlMode
 from app.load_control.facts import Cut, Facts, NoticeGiven, Stage
 from app.load_control.levels import Levels, levels, threatened
@@ -37,6 +38,8 @@ def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Rea
         found.append(Reason("threshold_not_reached", remaining_wh=facts.remaining_wh))
     if facts.remaining_wh <= level_wh < facts.remaining_wh + facts.refunding_wh:
         found.append(Reason("refund_unproved", refunding_wh=facts.refunding_wh))
+    if cut is Cut.TRIP:
+        found += _barred(facts, now=now)
     found += _notice_wanting(facts, cut=cut, now=now)
     return tuple(found)
 
@@ -54,6 +57,14 @@ def _unsure(facts: Facts, *, now: datetime) -> list[Reason]:
     if facts.braked is not None:
         found.append(Reason("brake_on", where=facts.braked))
     return found
+
+
+def _barred(facts: Facts, *, now: datetime) -> list[Reason]:
+    rule = barred_by(facts.no_cut, at=now)
+    if rule is None:
+        return []
+    until = next_allowed(facts.no_cut, at=now)
+    return [Reason("no_cut_time", rule=rule.words, until=until.isoformat() if until else "")]
 
 
 def standing_notices(facts: Facts, *, now: datetime) -> tuple[NoticeGiven | None, NoticeGiven | None]:
@@ -115,6 +126,7 @@ def why_not_cut(facts: Facts, *, cut: Cut, automatic: bool, now: datetime) -> tu
     if lets_trip and facts.taking_back:
         found.append(Reason("not_taken_over"))
     if cut is Cut.TRIP or (lets_trip and threatened(facts)):
+        found += _barred(facts, now=now)
         found += _notice_wanting(facts, cut=Cut.TRIP, now=now)
     return tuple(found)
 

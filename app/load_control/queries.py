@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.allowances.models import Allowance
 from app.brake.queries import BRAKED
+from app.calendars.queries import NO_CUT, as_no_cut
 from app.commands.rules import OPEN
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchSupplyPoint
@@ -68,7 +69,7 @@ _FACTS = text(f"""
            (SELECT coalesce(sum(refund.energy_wh), 0)::bigint FROM refunds AS refund
              WHERE refund.supply_point_id = point.id AND refund.state = 'taking_back'
                AND refund.released_by IS NULL AND refund.order_no > {SHOWN_ORDER}) AS refunding_wh,
-           {BRAKED} AS braked,
+           {BRAKED} AS braked, {NO_CUT} AS no_cut,
            contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
@@ -200,6 +201,7 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
         lowering=row["lowering"],
         refunding_wh=row["refunding_wh"],
         braked=row["braked"],
+        no_cut=tuple(as_no_cut(rule) for rule in row["no_cut"] or ()),
         order_unknown=bool(row["order_unknown"]),
         closing=row["closing"],
         credit_in_flight=credit.get("state") in _UNPROVED,

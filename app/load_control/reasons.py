@@ -68,6 +68,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "批量停限电制动已启动（{where}），待人工核查后解除。",
         "The brake on cuts is on ({where}): a person must look and release it first.",
     ),
+    "no_cut_time": (
+        "此时段禁止停电（{rule}），{until} 前不得跳闸。",
+        "Nobody is cut off at this time ({rule}): not before {until}.",
+    ),
     "no_notice": ("尚未发出书面停电通知。", "No written notice has been given."),
     "notice_not_served": ("书面通知尚无送达证明。", "There is no proof yet that the written notice arrived."),
     "notice_period": ("书面通知期未满，{until} 前不得跳闸。", "The written notice runs until {until}."),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.calendars.rules import next_allowed
 from app.customers.rules import ControlMode
 from app.load_control.facts import Cut, Facts, Stage
 from app.load_control.interlocks import never_cut, obstacles, standing_notices
@@ -121,13 +122,21 @@ def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
     periods = facts.notice_periods
     written, second = standing_notices(facts, now=now)
     if written is None:
-        return NoticeDue(kind=NoticeKind.WRITTEN, cut_not_before=now + timedelta(seconds=periods.written_s))
+        return _announced(facts, NoticeKind.WRITTEN, now + timedelta(seconds=periods.written_s))
     written_from = written.cut_from(period_s=periods.written_s)
     if threatened(facts) and second is None and written_from is not None:
         earliest = max(now, written_from - timedelta(seconds=periods.second_s))
         if now >= earliest and facts.control_mode is ControlMode.REMOTE:
-            return NoticeDue(kind=NoticeKind.SECOND, cut_not_before=now + timedelta(seconds=periods.second_s))
+            return _announced(facts, NoticeKind.SECOND, now + timedelta(seconds=periods.second_s))
     return None
+
+
+def _announced(facts: Facts, kind: NoticeKind, earliest: datetime) -> NoticeDue:
+    """Announce a cut for the first moment at which it may come: the customer prepares for that time.
+
+    With a second notice of 30 min, given at 17:45 where nobody is cut off from 18:00 to 08:00: for 08:00.
+    """
+    return NoticeDue(kind=kind, cut_not_before=next_allowed(facts.no_cut, at=earliest) or earliest)
 
 
 def _next_round(facts: Facts, *, now: datetime) -> tuple[int | None, Reason | None]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from app.calendars.rules import barred_by, next_allowed
 from app.errors import Conflict, Refused
 from app.load_control.facts import Cut, Facts
 from app.load_control.interlocks import why_not_cut
@@ -54,6 +55,7 @@ _REMEDIES = {
     "credit_undelivered": "Wait until the purchase has reached the terminal.",
     "unreachable": "Wait until the terminal is online and commandable.",
     "brake_on": "Look why so much was to be cut, and have an approver release the brake (GET /api/v1/brake).",
+    "no_cut_time": "Wait until then (GET /api/v1/offices/{code}/no-cut-times).",
     "no_notice": "Give the written notice first (notify).",
     "notice_not_served": "Hand the written notice over and record it (POST /api/v1/notices/{id}/served).",
     "notice_period": "Wait until the written notice has run.",
@@ -113,6 +115,21 @@ class NoticeTooShort(Refused):
             remedy=f"Announce the cut for {earliest.isoformat()} or later.",
             cut_not_before=cut_not_before.isoformat(),
             earliest=earliest.isoformat(),
+        )
+
+
+class AnnouncedForNoCutTime(Refused):
+    """A customer who prepares for that time would wait for a cut that cannot come."""
+
+    title = "Nobody is cut off at that time"
+
+    def __init__(self, *, cut_not_before: datetime, rule: str, allowed_at: datetime | None) -> None:
+        right = f"{allowed_at.isoformat()} or later" if allowed_at else "a time after the rule has ended"
+        super().__init__(
+            f"At {cut_not_before.isoformat()} nobody is cut off ({rule}).",
+            remedy=f"Announce the cut for {right}.",
+            cut_not_before=cut_not_before.isoformat(),
+            allowed_at=allowed_at.isoformat() if allowed_at else None,
         )
 
 
@@ -183,7 +200,8 @@ def step_of(order: Order, facts: Facts, *, capacity_w: int, now: datetime) -> St
     ``limit {power_w: 300000, alarm_delay_min: 0, safe_load_w: 50000}``.
 
     Raises:
-        RoundNotFitted, LimitOutOfRange, NoticeTooShort, EndsInThePast: an argument does not fit the site or the time.
+        RoundNotFitted, LimitOutOfRange, EndsInThePast: an argument does not fit the site or the time.
+        NoticeTooShort, AnnouncedForNoCutTime: the cut cannot come at the time that the notice names.
     """
     given = dict(order.arguments)
     _check_until(given.get("until"), now=now)
@@ -233,8 +251,16 @@ def _warning(kind: NoticeKind, facts: Facts, *, cut_not_before: datetime | None,
         earliest = now + timedelta(seconds=period_s)
         if cut_not_before < earliest:
             raise NoticeTooShort(cut_not_before=cut_not_before, earliest=earliest)
+        _check_announced(cut_not_before, facts)
     said = word(kind, remaining_wh=facts.remaining_wh, cut_not_before=cut_not_before, limit_w=None)
     return Step(op="warn", args={"stage": kind.value, "text": {"zh": said.zh, "en": said.en}})
+
+
+def _check_announced(cut_not_before: datetime, facts: Facts) -> None:
+    rule = barred_by(facts.no_cut, at=cut_not_before)
+    if rule is not None:
+        allowed_at = next_allowed(facts.no_cut, at=cut_not_before)
+        raise AnnouncedForNoCutTime(cut_not_before=cut_not_before, rule=rule.words, allowed_at=allowed_at)
 
 
 def _check_limit(power_w: int, facts: Facts, *, capacity_w: int) -> None:

@@ -20,9 +20,9 @@ VOCABULARY = {
     "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
-    "access", "allowances", "audit", "brake", "cheques", "closings", "commands", "customers", "emergency",
-    "exchanges", "imports", "ledger", "load_control", "notices", "openings", "orders", "purchases", "receipts",
-    "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
+    "access", "allowances", "audit", "brake", "calendars", "cheques", "closings", "commands", "customers",
+    "emergency", "exchanges", "imports", "ledger", "load_control", "notices", "openings", "orders", "purchases",
+    "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 

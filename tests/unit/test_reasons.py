@@ -19,6 +19,7 @@ FACTS: dict[str, dict[str, int | str]] = {
     "round_pause": {"until": "2026-03-04T08:31:00+00:00"},
     "must_stay": {"remaining_wh": 40_000_000, "must_stay_wh": 50_000_000},
     "brake_on": {"where": "feeder F17"},
+    "no_cut_time": {"rule": "18:00 to 08:00", "until": "2026-03-05T00:00:00+00:00"},
     "load_running": {"active_power_w": 300_000},
     "refund_unproved": {"refunding_wh": 100_000_000},
     "safe_load_kept": {"active_power_w": 38_000, "safe_load_w": 40_000},
