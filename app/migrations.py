@@ -1,5 +1,6 @@
 """Brings a database to the shape that this version needs."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -19,8 +20,9 @@ def downgrade(owner_url: str, *, revision: str) -> None:
     command.downgrade(_config(owner_url), revision)
 
 
+@cache
 def head() -> str:
-    """Return the newest revision that this version knows."""
+    """Return the newest revision that this version knows; every script is read for it, so once in a process."""
     found = ScriptDirectory(str(SCRIPTS)).get_current_head()
     if found is None:
         raise LookupError(f"no migrations in {SCRIPTS}")

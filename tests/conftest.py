@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from databases import Database, a_database
 
 from app.embedded.broker import EmbeddedBroker
 from app.embedded.postgres import EmbeddedPostgres
 from app.migrations import upgrade
+from app.staff import service as staff
 
 _TEMPLATE = "wattgate_template"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only a folder with a random name is made in it
@@ -30,6 +32,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.section(f"steps of {report.nodeid.rpartition('::')[2]}")
                 for rule, times in sorted(ran.items(), key=lambda item: -item[1]):
                     terminalreporter.line(f"{times:8,}  {rule}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasher_of_the_product() -> Iterator[PasswordHasher]:
+    """Hash passwords at the least cost that Argon2 knows: tests hire thousands of people who do not exist."""
+    kept = staff.hasher
+    staff.hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    yield kept
+    staff.hasher = kept
 
 
 @pytest.fixture(scope="session")
