@@ -24,6 +24,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--steps-seed", type=int, default=1, help="another number gives the state machine other steps")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin the longest tests first, so that at the end none runs alone."""
+    items.sort(key=_about_s, reverse=True)
+
+
+def _about_s(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("takes")
+    return mark.kwargs["seconds"] if mark else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Have the child processes of a test without coverage run without it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("no_cover"):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how often the state machine took each of its steps."""
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):

@@ -431,18 +431,23 @@ class RealUtility:
 
     def look(self) -> Seen:
         """Read all that is compared and run every invariant, in one round trip."""
-        asked = [Step(statement=one, values={}, read=list) for one in (_SITES, _OWN, _PAPERS, *_BREAKING.values())]
+        asked = [Step(statement=one, values={}, read=list) for one in (_SITES, _OWN, _PAPERS, _BROKEN)]
         with transaction(self.engine) as session:
-            sites, own, papers, *broken = together(session, *asked)
+            sites, own, papers, broken = together(session, *asked)
+            rows = {row.name: session.execute(_BREAKING[row.name]).all() for row in broken}
         return Seen(
             sites={row.contract_no: row for row in sites},
             own={row.kind: int(row.amount) for row in own},
             papers=papers[0],
-            broken={name: rows for name, rows in zip(_BREAKING, broken, strict=True) if rows},
+            broken=rows,
         )
 
 
 _BREAKING = {one.name: text(one.query) for one in INVARIANTS}
+#: The names of all that are broken, of one statement: sixty of their own cost both sides more than what they ask.
+_BROKEN = text(
+    " UNION ALL ".join(f"SELECT '{one.name}' AS name WHERE EXISTS ({one.query})" for one in INVARIANTS)
+)
 
 
 def _yuan(fen: int) -> str:

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _WITHIN_S = 240
 
 
+@pytest.mark.takes(seconds=45)
 def test_what_is_killed_at_random_loses_and_doubles_nothing(short_folder: Path, tmp_path: Path) -> None:
     folder, out = short_folder / "chaos", tmp_path / "chaos.json"
     program = [sys.executable, "-m", "app.cli", "chaos", "--seconds", "15", "--kills", "6", "--terminals", "5"]

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app.embedded.ports import free_port
 
@@ -15,6 +16,7 @@ _STORY_WITHIN_S = 180
 _READY_WITHIN_S = 90.0
 
 
+@pytest.mark.takes(seconds=60)
 def test_the_story_comes_true() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "app.cli", "story"],
@@ -55,6 +57,8 @@ def wait_ready(running: subprocess.Popen[str], port: int) -> str:
     raise AssertionError(f"the demonstration is not ready: {running.stdout.read() if running.poll() else ''}")  # type: ignore[union-attr]
 
 
+@pytest.mark.takes(seconds=30)
+@pytest.mark.no_cover
 def test_a_second_start_of_the_demonstration_continues_where_the_first_stopped(short_folder: Path) -> None:
     folder, port = short_folder / "demo", free_port()
     sold = None

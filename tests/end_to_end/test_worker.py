@@ -485,6 +485,8 @@ SETTLED = re.compile(r'^wattgate_messages_settled_total{kind="(\w+)",outcome="(\
 
 
 @pytest.mark.hostile
+@pytest.mark.takes(seconds=20)
+@pytest.mark.no_cover
 def test_a_terminal_gone_mad_is_accounted_for_message_by_message_and_the_stream_goes_on(
     site: Site, tmp_path: Path
 ) -> None:

@@ -27,6 +27,9 @@ from app.roles import Role
 from app.terminal_reports.ingest import Frame
 from app.verification import INVARIANTS, find_broken
 
+# Children that die leave no trace of what they covered.
+pytestmark = [pytest.mark.no_cover, pytest.mark.takes(seconds=15)]
+
 SIDE_BY_SIDE = 2
 SPOOL = UUID(int=7)
 SESSION = "b" * 32

@@ -35,7 +35,7 @@ from app.refunds import service as refunds
 from app.terminal_reports.ingest import SETTLED, Frame, Ingest
 from app.terminal_reports.sweep import make_partitions, note_silence
 
-pytestmark = pytest.mark.hostile
+pytestmark = [pytest.mark.hostile, pytest.mark.no_cover, pytest.mark.takes(seconds=10)]
 
 TERMINALS = ["SH-0001", "SH-0002", "SH-0003"]
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "15000"))

@@ -28,8 +28,7 @@ from app.roles import Role
 from app.staff.queries import get_office
 from app.staff.service import NewStaffMember, hire
 
-#: What they cover is covered by others, and to trace twenty thousand requests takes as long as to answer them.
-pytestmark = [pytest.mark.hostile, pytest.mark.no_cover]
+pytestmark = [pytest.mark.hostile, pytest.mark.no_cover, pytest.mark.takes(seconds=15)]
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3"))
 LONG = EXAMPLES > 3
@@ -178,6 +177,7 @@ def test_the_service_keeps_to_its_document_whatever_is_sent(
     assert statuses["200"] > 0
 
 
+@pytest.mark.takes(seconds=70)
 def test_the_service_keeps_to_its_document_for_one_who_may_do_everything(
     utility: Utility, record_property: Callable[[str, object], None]
 ) -> None:

@@ -644,6 +644,8 @@ def frames_of(told: list[tuple[str, bytes]]) -> list[Frame]:
 @given(FUZZED)
 @example([("report", b"[" * 16_000)])
 @example([("heartbeat", json.dumps(heartbeat_body(state=None)).encode())])
+@pytest.mark.takes(seconds=20)
+@pytest.mark.no_cover
 def test_whatever_comes_is_read_or_put_aside_with_a_reason(told: list[tuple[str, bytes]]) -> None:
     batch = read_batch(frames_of(told))
     read = len(batch.reports) + len(batch.events) + len(batch.seen) + len(batch.answers)

@@ -219,6 +219,7 @@ def _recovered(engine: Engine) -> bool:
         return not connection.scalar(text("SELECT pg_is_in_recovery()"))
 
 
+@pytest.mark.takes(seconds=40)
 def test_nothing_in_an_archived_log_is_lost(archiving: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop = archiving
     before = shop.sell(FIRST)

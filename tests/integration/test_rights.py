@@ -94,6 +94,7 @@ def test_the_document_is_what_the_routes_say_now() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == document_of_rights(), "run: wattgate rights > docs/rights.md"
 
 
+@pytest.mark.takes(seconds=15)
 def test_every_operation_answers_everybody_as_the_table_says(api: httpx.Client, callers: list[Caller]) -> None:
     described = api.get("/openapi.json").json()["paths"]
     operations = {f"{method.upper()} {path}" for path, methods in described.items() for method in methods}

@@ -621,6 +621,8 @@ def ground(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Groun
     postgres.drop_database(name)
 
 
+@pytest.mark.takes(seconds=120)
+@pytest.mark.no_cover
 def test_the_utility_and_its_books_on_paper_agree_after_every_step(
     ground: Ground, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
