@@ -7,7 +7,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
-from app.commands.rules import OPEN, CommandClass, CommandState
+from app.commands.rules import OPEN, CommandState
 from app.database import first_id_of, in_transaction
 
 STEP_SECONDS = Histogram(
@@ -19,7 +19,8 @@ STEP_SECONDS = Histogram(
 COMMANDS = Gauge("wattgate_commands", "Commands that are not over, by how far each is known to have come", ["state"])
 OLDEST_RESTORE = Gauge(
     "wattgate_oldest_undelivered_restore_seconds",
-    "Age of the oldest restore that no terminal has carried out yet; 0 when there is none",
+    "How long the restore that waits longest is not proved, tries anew included; 0 when there is none",
+    ["terminal"],
 )
 HELD = Gauge(
     "wattgate_credits_held",
@@ -27,6 +28,8 @@ HELD = Gauge(
 )
 TRIPS = Gauge("wattgate_trips_last_hour", "Trips that terminals carried out within the last hour")
 
+#: What came to nothing is tried anew within this.
+_TRIED_ANEW_WITHIN = timedelta(minutes=5)
 #: A step is dated when it happens and seen when it is committed; a batch takes no longer than this.
 _COMMITTED_AFTER = timedelta(seconds=15)
 
@@ -43,13 +46,31 @@ _STEPS = text("""
      WHERE fact.at = noted.at AND fact.since IS NOT NULL
 """)
 _OPEN = text("SELECT state, count(*) AS commands FROM commands WHERE ended_at IS NULL GROUP BY state")
-_OLDEST = text("""
-    SELECT min(command.issued_at)
-      FROM commands AS command JOIN terminals AS terminal ON terminal.id = command.terminal_id
+# A restore that came to nothing is issued anew under a new id, so its age counts from the first one after what was
+# last proved, or last cut, in its slot.
+_OWED = text("""
+    WITH newest AS (
+        SELECT DISTINCT ON (command.terminal_id, command.slot) command.*
+          FROM commands AS command
+         WHERE (command.terminal_id, command.slot) IN (
+               SELECT terminal_id, slot FROM commands
+                WHERE command_class = 'restore' AND (ended_at IS NULL OR id >= :lately))
+         ORDER BY command.terminal_id, command.slot, command.version DESC)
+    SELECT live.online, min(owed.since) AS since
+      FROM newest
+      JOIN terminals AS terminal ON terminal.id = newest.terminal_id AND terminal.retired_at IS NULL
       JOIN terminal_live AS live ON live.terminal_id = terminal.id
-     WHERE command.state = ANY(:open) AND command.command_class = :restore AND terminal.retired_at IS NULL
-       AND (command.held IS NULL
-            OR (command.args->>'paid_until_wh')::bigint > (live.state->>'paid_until_wh')::bigint)
+     CROSS JOIN LATERAL (
+           SELECT min(one.issued_at) AS since FROM commands AS one
+            WHERE one.terminal_id = newest.terminal_id AND one.slot = newest.slot AND one.command_class = 'restore'
+              AND one.version > coalesce((
+                  SELECT max(settled.version) FROM commands AS settled
+                   WHERE settled.terminal_id = newest.terminal_id AND settled.slot = newest.slot
+                     AND (settled.verified_at IS NOT NULL OR settled.command_class <> 'restore')), 0)) AS owed
+     WHERE newest.command_class = 'restore' AND newest.verified_at IS NULL AND newest.state <> 'cancelled'
+       AND (newest.held IS NULL OR newest.ended_at IS NOT NULL
+            OR (newest.args->>'paid_until_wh')::bigint > (live.state->>'paid_until_wh')::bigint)
+     GROUP BY live.online
 """)
 _HELD = text("SELECT count(*) FROM commands WHERE state = ANY(:open) AND held IS NOT NULL")
 _TRIPS = text("SELECT count(*) FROM commands WHERE op = 'trip' AND executed_at > :since")
@@ -73,7 +94,8 @@ class CommandFigures:
         window = {"since": first_id_of(self._looked_until), "until": first_id_of(until)}
         steps = session.execute(_STEPS, window).all()
         states = {row.state: row.commands for row in session.execute(_OPEN)}
-        oldest_at = session.scalar(_OLDEST, {"open": sorted(OPEN), "restore": CommandClass.RESTORE.value})
+        lately = first_id_of(until - _TRIED_ANEW_WITHIN)
+        owed = {row.online: row.since for row in session.execute(_OWED, {"lately": lately})}
         held = session.scalar(_HELD, {"open": sorted(OPEN)})
         trips = session.scalar(_TRIPS, {"since": now - self._clock.lived(3600)})
         for row in steps:
@@ -81,6 +103,8 @@ class CommandFigures:
             STEP_SECONDS.labels(row.op, row.command_class, row.step).observe(max(seconds, 0.0))
         for state in (*OPEN, CommandState.EXECUTED, CommandState.UNKNOWN):
             COMMANDS.labels(state.value).set(states.get(state.value, 0))
-        OLDEST_RESTORE.set(self._clock.real_seconds(now - oldest_at) if oldest_at else 0)
+        for online, terminal in ((True, "online"), (False, "offline")):
+            since = owed.get(online)
+            OLDEST_RESTORE.labels(terminal).set(self._clock.real_seconds(now - since) if since else 0)
         HELD.set(held or 0)
         TRIPS.set(trips or 0)

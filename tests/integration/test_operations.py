@@ -130,15 +130,47 @@ def test_the_time_of_each_step_of_a_command_is_counted_once(database: Database) 
     figures.measure()
     assert figure("wattgate_command_step_seconds_sum", step="sent", **labels) - before["sent"] == pytest.approx(10)
     assert figure("wattgate_command_step_seconds_sum", step="received", **labels) == before["received"]
-    assert figure("wattgate_oldest_undelivered_restore_seconds") == pytest.approx(40, abs=5)
+    assert waits("online") == pytest.approx(40, abs=5)
     assert figure("wattgate_commands", state="sent") == 1
     assert figure("wattgate_commands", state="unknown") == 0
     answer = Answer(terminal_id=TERMINAL, command_id=command_id, step=AckStep.EXECUTED, code=None, at=now)
     with transaction(database.engine) as session:
         commands.note_answers(session, [answer], now=now)
     figures.measure()
-    assert figure("wattgate_oldest_undelivered_restore_seconds") == 0
-    assert figure("wattgate_commands", state="executed") == 1
+    # Carried out, as the terminal says, and not proved yet.
+    assert (waits("online"), figure("wattgate_commands", state="executed")) == (pytest.approx(40, abs=5), 1)
+    with transaction(database.engine) as session:
+        session.execute(
+            text("UPDATE commands SET state = 'verified', verified_at = :at, ended_at = :at"), {"at": now}
+        )
+    figures.measure()
+    assert (waits("online"), waits("offline")) == (0, 0)
+
+
+def waits(terminal: str) -> float:
+    return figure("wattgate_oldest_undelivered_restore_seconds", terminal=terminal)
+
+
+def test_a_restore_grows_old_however_often_it_is_tried_anew(database: Database) -> None:
+    now = datetime.now(UTC)
+    with transaction(database.engine) as session:
+        contract = a_contract(session)
+        a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
+        a_live_terminal(session, terminal_id=TERMINAL, now=now, state=a_state(order_no=0, paid_until_wh=0))
+        for age_s, state in ((900, "verified"), (200, "refused"), (100, "superseded"), (5, "refused")):
+            made = a_purchase(session, contract=contract, now=now)
+            ended = {"id": made.command_id, "at": now - timedelta(seconds=age_s), "state": state}
+            session.execute(
+                text("UPDATE commands SET issued_at = :at, ended_at = :at, state = :state WHERE id = :id"), ended
+            )
+        session.execute(text("UPDATE commands SET verified_at = ended_at WHERE state = 'verified'"))
+    figures = CommandFigures(database.engine, clock=Clock())
+    figures.measure()
+    assert (waits("online"), waits("offline")) == (pytest.approx(200, abs=5), 0)
+    with transaction(database.engine) as session:
+        session.get_one(TerminalLive, TERMINAL).online = False
+    figures.measure()
+    assert (waits("online"), waits("offline")) == (0, pytest.approx(200, abs=5))
 
 
 def _id_at(moment: datetime) -> UUID:
