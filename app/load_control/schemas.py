@@ -59,6 +59,7 @@ class SupplyPointListed(BaseModel):
     customer_en: str = Field(examples=["Oriental Steel Co., Ltd."])
     contract_no: str | None = Field(description="of the open contract", examples=["HT-2026-0001"])
     terminal_id: str | None = Field(examples=["SH-PD-0001"])
+    feeder: str = Field(description="as the brake names it", examples=["浦12"])
     stage: StageWord
     remaining_wh: int = Field(description="paid and not yet supplied; below zero in overdraft", examples=[20_000_000])
     online: bool
@@ -158,6 +159,7 @@ def _listed(site: Site) -> dict[str, Any]:
         "customer_en": site.customer.name_en,
         "contract_no": site.contract.contract_no if site.contract else None,
         "terminal_id": site.terminal.id if site.terminal else None,
+        "feeder": site.supply_point.feeder,
         "stage": site.control.stage,
         "remaining_wh": site.remaining_wh,
         "online": bool(site.live and site.live.online),

@@ -55,7 +55,7 @@ _REMEDIES = {
     "credit_undelivered": "Wait until the purchase has reached the terminal.",
     "unreachable": "Wait until the terminal is online and commandable.",
     "brake_on": "Look why so much was to be cut, and have an approver release the brake (GET /api/v1/brake).",
-    "no_cut_time": "Wait until then (GET /api/v1/offices/{code}/no-cut-times).",
+    "no_cut_time": "Order it when cuts are allowed (GET /api/v1/offices/{code}/no-cut-times).",
     "no_notice": "Give the written notice first (notify).",
     "notice_not_served": "Hand the written notice over and record it (POST /api/v1/notices/{id}/served).",
     "notice_period": "Wait until the written notice has run.",
