@@ -445,9 +445,7 @@ class RealUtility:
 
 _BREAKING = {one.name: text(one.query) for one in INVARIANTS}
 #: The names of all that are broken, of one statement: sixty of their own cost both sides more than what they ask.
-_BROKEN = text(
-    " UNION ALL ".join(f"SELECT '{one.name}' AS name WHERE EXISTS ({one.query})" for one in INVARIANTS)
-)
+_BROKEN = text(" UNION ALL ".join(f"SELECT '{one.name}' AS name WHERE EXISTS ({one.query})" for one in INVARIANTS))
 
 
 def _yuan(fen: int) -> str:
