@@ -22,7 +22,7 @@ _LONGEST_BACKOFF_S = 15
 _IN_FLIGHT_AT_MOST = 2000
 #: What a broker with MQTT 5 has not handed on by then it forgets. Nothing that we tell is worth more: a cut is good
 #: for no longer, and everything else is told again.
-_FORGOTTEN_AFTER_S = 60
+FORGOTTEN_AFTER_S = 60
 _VERSION_REFUSED = "Unsupported protocol version"
 _NOBODY_THERE = "No matching subscribers"
 
@@ -50,8 +50,16 @@ class BrokerLink:
     on within a minute, and says when nobody was there to take a message.
     """
 
-    def __init__(self, address: BrokerAddress, *, client_id: str, on_message: Callable[[str, bytes], None]) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        *,
+        client_id: str,
+        on_message: Callable[[str, bytes], None],
+        forgotten_after_s: int = FORGOTTEN_AFTER_S,
+    ) -> None:
         self._address = address
+        self._forgotten_after_s = forgotten_after_s
         self._client_id = client_id
         self._on_message = on_message
         self._client: _Client | None = None
@@ -122,6 +130,7 @@ class BrokerLink:
 
     def _new_client(self) -> "_Client":
         client = _Client(self._client_id, protocol=self._protocol, ended=self._lost.set)
+        client.forget_after(self._forgotten_after_s)
         client.username_pw_set(self._address.user, self._address.password)
         if self._address.ca_file is not None:
             client.tls_set(ca_certs=str(self._address.ca_file))
@@ -169,9 +178,9 @@ class BrokerLink:
 
     def _on_disconnect(self, _client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any) -> None:
         self._connected.clear()
-        self._lost.set()
-        if not self._stopping.is_set():
+        if not self._lost.is_set():
             log.warning("connection to the broker lost", reason=str(code))
+        self._lost.set()
 
 
 class _Client(paho.Client):
@@ -181,21 +190,24 @@ class _Client(paho.Client):
     """
 
     def __init__(self, client_id: str, *, protocol: MQTTProtocolVersion, ended: Callable[[], None]) -> None:
-        speaks_5 = protocol is MQTTProtocolVersion.MQTTv5
+        self._speaks_5 = protocol is MQTTProtocolVersion.MQTTv5
         super().__init__(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=None if speaks_5 else True,
+            clean_session=None if self._speaks_5 else True,
             protocol=protocol,
             reconnect_on_failure=False,
         )
         self.turned_down: set[int] = set()
         self.forgotten_in_time: Properties | None = None
-        if speaks_5:
-            self.forgotten_in_time = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            self.forgotten_in_time.MessageExpiryInterval = _FORGOTTEN_AFTER_S
         self._ended = ended
         self.on_publish = self._note_answer
+
+    def forget_after(self, seconds: int) -> None:
+        """Have the broker forget each message that it could not hand on for so long, if it can."""
+        if self._speaks_5:
+            self.forgotten_in_time = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            self.forgotten_in_time.MessageExpiryInterval = seconds
 
     def loop_forever(self, *given: Any, **named: Any) -> MQTTErrorCode:
         try:

@@ -1,0 +1,188 @@
+"""A real Mosquitto of a test's own, started with the configuration that is deployed."""
+
+import getpass
+import ipaddress
+import os
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from app.clock import Clock, monotonic_s, sleep
+from app.embedded.broker import SERVICE_USER, connect_packet
+from app.embedded.children import Child
+from app.embedded.ports import LOOPBACK, free_port
+from app.mqtt.client import BrokerAddress
+from app.terminals.rules import mosquitto_hash
+
+DEPLOYED = Path(__file__).resolve().parents[1] / "deploy"
+_READY_WITHIN_S = 15.0
+_LETS_IN = b"\x20\x02\x00\x00"
+
+
+class Mosquitto:
+    """One Mosquitto on the loopback address, with certificates of its own.
+
+    Args:
+        folder: where configuration, users, certificates and log live.
+        acl: rights other than those that are deployed.
+    """
+
+    def __init__(self, folder: Path, *, acl: str | None = None) -> None:
+        self._folder = folder
+        self._passwords = folder / "passwords"
+        self._process: Child | None = None
+        self._users: dict[str, str] = {}
+        self.port = free_port()
+        self.authority = folder / "authority.pem"
+        self.service_password = secrets.token_urlsafe(24)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "acl").write_text(acl or (DEPLOYED / "mosquitto.acl").read_text())
+        certify(folder)
+        self._write_configuration()
+        self._write_passwords()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Where and as whom the service connects."""
+        return BrokerAddress(
+            host=LOOPBACK,
+            port=self.port,
+            user=SERVICE_USER,
+            password=self.service_password,
+            ca_file=self.authority,
+        )
+
+    def start(self) -> None:
+        command = [_program(), "-c", str(self._folder / "mosquitto.conf")]
+        self._process = Child(command, log=self._folder / "mosquitto.log")
+        self._wait_for_a_probe()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop(within_s=5)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self._running.kill()
+        self._process = None
+
+    def freeze(self) -> None:
+        self._running.signal(signal.SIGSTOP)
+
+    def set_users(self, terminals: Mapping[str, str], *, service: bool = True) -> None:
+        """Let in these terminals with these passwords in clear; a running broker reads it at once."""
+        users = dict(terminals) | ({SERVICE_USER: self.service_password} if service else {})
+        self._users = {user: mosquitto_hash(word, salt=secrets.token_bytes(12)) for user, word in users.items()}
+        self._write_passwords()
+        if self._process is not None:
+            self._running.signal(signal.SIGHUP)
+            self._wait_for_a_probe()
+
+    @property
+    def _running(self) -> Child:
+        assert self._process is not None, "Mosquitto does not run"
+        return self._process
+
+    def _write_configuration(self) -> None:
+        """Write the deployed file with this machine's port and paths in place of the container's."""
+        own = {
+            "listener": f"listener {self.port} {LOOPBACK}",
+            "certfile": f"certfile {self._folder / 'certificate.pem'}",
+            "keyfile": f"keyfile {self._folder / 'key.pem'}",
+            "password_file": f"password_file {self._passwords}",
+            "acl_file": f"acl_file {self._folder / 'acl'}",
+        }
+        lines = (DEPLOYED / "mosquitto.conf").read_text().splitlines()
+        assert sorted(line.split()[0] for line in lines if line.partition(" ")[0] in own) == sorted(own)
+        written = [own.get(line.partition(" ")[0], line) for line in lines]
+        # Started as root it would become a user who cannot read this folder.
+        (self._folder / "mosquitto.conf").write_text("\n".join([*written, f"user {getpass.getuser()}"]) + "\n")
+
+    def _write_passwords(self) -> None:
+        self._probe = (f"probe-{secrets.token_hex(4)}", secrets.token_hex(8))
+        name, word = self._probe
+        lines = {**self._users, name: mosquitto_hash(word, salt=secrets.token_bytes(12))}
+        self._passwords.write_text("".join(f"{user}:{kept}\n" for user, kept in lines.items()))
+        self._passwords.chmod(0o600)
+
+    def _wait_for_a_probe(self) -> None:
+        """Wait until the user who is new in the newest list is let in."""
+        until_s = monotonic_s() + _READY_WITHIN_S
+        while not self._lets_in(*self._probe):
+            assert not self._running.ended, f"Mosquitto has ended:\n{self._running.log_tail()}"
+            assert monotonic_s() < until_s, f"Mosquitto does not answer:\n{self._running.log_tail()}"
+            sleep(0.02)
+
+    def _lets_in(self, user: str, password: str) -> bool:
+        try:
+            with (
+                socket.create_connection((LOOPBACK, self.port), timeout=1) as plain,
+                ssl.create_default_context(cafile=self.authority).wrap_socket(
+                    plain, server_hostname=LOOPBACK
+                ) as link,
+            ):
+                link.sendall(connect_packet(user, password=password))
+                return link.recv(4) == _LETS_IN
+        except OSError:
+            return False
+
+
+def certify(folder: Path) -> None:
+    """Write an authority and the broker's certificate and key, as docs/administrator.md makes them with openssl."""
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority = _named("Wattgate test authority")
+    now = Clock().now()
+
+    def certificate(subject: x509.Name, of: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(authority)
+            .public_key(of.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+        )
+
+    root = certificate(authority, authority_key).add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    )
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
+    server = certificate(_named("broker"), key).add_extension(names, critical=False)
+    for name, one in (("authority", root), ("certificate", server)):
+        signed = one.sign(authority_key, hashes.SHA256())
+        (folder / f"{name}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _program() -> str:
+    # Debian puts it where only root looks.
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    assert found is not None, "these tests need Mosquitto 2: on Debian, apt-get install mosquitto"
+    return found
