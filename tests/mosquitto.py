@@ -23,7 +23,7 @@ from app.embedded.broker import SERVICE_USER, connect_packet
 from app.embedded.children import Child
 from app.embedded.ports import LOOPBACK, free_port
 from app.mqtt.client import BrokerAddress
-from app.terminals.rules import mosquitto_hash
+from app.terminals.rules import SALT_BYTES, mosquitto_hash, mosquitto_lines
 
 DEPLOYED = Path(__file__).resolve().parents[1] / "deploy"
 _READY_WITHIN_S = 15.0
@@ -42,7 +42,7 @@ class Mosquitto:
         self._folder = folder
         self._passwords = folder / "passwords"
         self._process: Child | None = None
-        self._users: dict[str, str] = {}
+        self._lines = ""
         self.port = free_port()
         self.authority = folder / "authority.pem"
         self.service_password = secrets.token_urlsafe(24)
@@ -91,7 +91,11 @@ class Mosquitto:
     def set_users(self, terminals: Mapping[str, str], *, service: bool = True) -> None:
         """Let in these terminals with these passwords in clear; a running broker reads it at once."""
         users = dict(terminals) | ({SERVICE_USER: self.service_password} if service else {})
-        self._users = {user: mosquitto_hash(word, salt=secrets.token_bytes(12)) for user, word in users.items()}
+        self.read(mosquitto_lines({user: _hashed(word) for user, word in users.items()}))
+
+    def read(self, lines: str) -> None:
+        """Take in a list of users as ``wattgate broker-users`` writes it."""
+        self._lines = lines
         self._write_passwords()
         if self._process is not None:
             self._running.signal(signal.SIGHUP)
@@ -120,8 +124,7 @@ class Mosquitto:
     def _write_passwords(self) -> None:
         self._probe = (f"probe-{secrets.token_hex(4)}", secrets.token_hex(8))
         name, word = self._probe
-        lines = {**self._users, name: mosquitto_hash(word, salt=secrets.token_bytes(12))}
-        self._passwords.write_text("".join(f"{user}:{kept}\n" for user, kept in lines.items()))
+        self._passwords.write_text(self._lines + mosquitto_lines({name: _hashed(word)}))
         self._passwords.chmod(0o600)
 
     def _wait_for_a_probe(self) -> None:
@@ -144,6 +147,10 @@ class Mosquitto:
                 return link.recv(4) == _LETS_IN
         except OSError:
             return False
+
+
+def _hashed(password: str) -> str:
+    return mosquitto_hash(password, salt=secrets.token_bytes(SALT_BYTES))
 
 
 def certify(folder: Path) -> None:
