@@ -163,6 +163,7 @@ class BrokerLink:
         takes = getattr(properties, "ReceiveMaximum", self._in_flight)
         if takes < self._in_flight:
             # Who has more under way than the broker takes is thrown out; paho's limit stands from the start.
+            log.info("the broker takes fewer messages at once", host=self._address.host, at_once=takes)
             self._in_flight = takes
             self._lost.set()
             return

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,8 +29,10 @@ from app.mqtt.signing import CommandSigner, new_private_key_pem
 from app.purchases.queries import receipt
 from app.settings import Settings
 from app.terminal_reports.models import TerminalEvent, TerminalReport
+from app.terminal_reports.sweep import SILENT_AFTER_S, note_silence
 from app.terminals.models import TerminalLive
 from app.worker import Worker
+from simulators.faults import Freeze
 from simulators.fleet import Fleet
 from simulators.profile import BrokerProfile, FleetProfile
 from simulators.workbench import terminal_profile
@@ -187,3 +190,24 @@ def test_a_terminal_whose_read_rights_are_wrong_is_granted_its_subscription_and_
         live, credit = site.live(), site.command(credit_id)
         assert (live.online, live.commandable, credit.received_at, credit.state) == (True, False, None, "sent")
         assert site.fleet.received == 0
+
+
+def test_a_frozen_terminal_is_off_line_by_its_silence_though_its_connection_stands(
+    database: Database, mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    with a_site(database, mosquitto, tmp_path) as site:
+        eventually(site.commandable)
+        site.fleet.do(TERMINAL, Freeze(seconds=2))
+
+        def silent() -> bool:
+            long_ago = Clock().now() - timedelta(seconds=SILENT_AFTER_S + 1)
+            with transaction(site.engine) as session:
+                session.get_one(TerminalLive, TERMINAL).seen_at = long_ago
+            return note_silence(site.engine, clock=Clock()) == [TERMINAL]
+
+        # What it said just before may still be on its way.
+        eventually(silent)
+        assert (site.live().online, site.commandable()) == (False, False)
+        credit_id = site.buy()
+        eventually(site.commandable)
+        eventually(lambda: site.command(credit_id).state == "verified")
