@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -36,9 +36,10 @@ class Mosquitto:
     Args:
         folder: where configuration, users, certificates and log live.
         acl: rights other than those that are deployed.
+        certificates: whether a second listener, at ``certificates_port``, takes terminals with certificates.
     """
 
-    def __init__(self, folder: Path, *, acl: str | None = None) -> None:
+    def __init__(self, folder: Path, *, acl: str | None = None, certificates: bool = False) -> None:
         self._folder = folder
         self._passwords = folder / "passwords"
         self._process: Child | None = None
@@ -48,7 +49,10 @@ class Mosquitto:
         self.service_password = secrets.token_urlsafe(24)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "acl").write_text(acl or (DEPLOYED / "mosquitto.acl").read_text())
-        certify(folder)
+        self.terminals_authority = Authority("Wattgate test authority")
+        certify(folder, self.terminals_authority)
+        self.revoke()
+        self.certificates_port = free_port() if certificates else None
         self._write_configuration()
         self._write_passwords()
 
@@ -101,25 +105,38 @@ class Mosquitto:
             self._running.signal(signal.SIGHUP)
             self._wait_for_a_probe()
 
+    def revoke(self, *serial_numbers: int) -> None:
+        """Let these certificates of terminals count no more; a running broker knows it at once."""
+        (self._folder / "revoked.pem").write_bytes(self.terminals_authority.revocations(serial_numbers))
+        if self._process is not None:
+            self.read(self._lines)
+
     @property
     def _running(self) -> Child:
         assert self._process is not None, "Mosquitto does not run"
         return self._process
 
     def _write_configuration(self) -> None:
-        """Write the deployed file with this machine's port and paths in place of the container's."""
-        own = {
-            "listener": f"listener {self.port} {LOOPBACK}",
-            "certfile": f"certfile {self._folder / 'certificate.pem'}",
-            "keyfile": f"keyfile {self._folder / 'key.pem'}",
-            "password_file": f"password_file {self._passwords}",
-            "acl_file": f"acl_file {self._folder / 'acl'}",
-        }
-        lines = (DEPLOYED / "mosquitto.conf").read_text().splitlines()
-        assert sorted(line.split()[0] for line in lines if line.partition(" ")[0] in own) == sorted(own)
-        written = [own.get(line.partition(" ")[0], line) for line in lines]
+        written = self._own((DEPLOYED / "mosquitto.conf").read_text(), port=self.port)
+        if self.certificates_port is not None:
+            second = (DEPLOYED / "mosquitto-certificates.conf").read_text()
+            written += self._own(second, port=self.certificates_port)
         # Started as root it would become a user who cannot read this folder.
-        (self._folder / "mosquitto.conf").write_text("\n".join([*written, f"user {getpass.getuser()}"]) + "\n")
+        (self._folder / "mosquitto.conf").write_text(f"{written}user {getpass.getuser()}\n")
+
+    def _own(self, deployed: str, *, port: int) -> str:
+        """Put this machine's port and paths in place of the container's."""
+        own = {
+            "listener": f"{port} {LOOPBACK}",
+            "certfile": self._folder / "certificate.pem",
+            "keyfile": self._folder / "key.pem",
+            "password_file": self._passwords,
+            "acl_file": self._folder / "acl",
+            "cafile": self.authority,
+            "crlfile": self._folder / "revoked.pem",
+        }
+        options = (line.partition(" ") for line in deployed.splitlines())
+        return "".join(f"{option} {own.get(option, value)}\n" for option, _, value in options)
 
     def _write_passwords(self) -> None:
         self._probe = (f"probe-{secrets.token_hex(4)}", secrets.token_hex(8))
@@ -153,35 +170,55 @@ def _hashed(password: str) -> str:
     return mosquitto_hash(password, salt=secrets.token_bytes(SALT_BYTES))
 
 
-def certify(folder: Path) -> None:
-    """Write an authority and the broker's certificate and key, as docs/administrator.md makes them with openssl."""
-    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority = _named("Wattgate test authority")
-    now = Clock().now()
+class Authority:
+    """Signs certificates, and takes them back."""
 
-    def certificate(subject: x509.Name, of: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def __init__(self, name: str) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named(name)
+        own = x509.BasicConstraints(ca=True, path_length=0)
+        unsigned = self._certificate(self._name, self._key.public_key()).add_extension(own, critical=True)
+        self.certificate = unsigned.sign(self._key, hashes.SHA256())
+
+    def issue(self, folder: Path, *, common_name: str, name: str = "") -> int:
+        """Write ``certificate.pem`` and ``key.pem``, with a name before them; returns the serial number."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
+        unsigned = self._certificate(_named(common_name), key.public_key()).add_extension(names, critical=False)
+        signed = unsigned.sign(self._key, hashes.SHA256())
+        (folder / f"{name}certificate.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (folder / f"{name}key.pem").write_bytes(private)
+        return signed.serial_number
+
+    def revocations(self, serial_numbers: Collection[int]) -> bytes:
+        now = Clock().now()
+        listed = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        listed = listed.last_update(now - timedelta(hours=1)).next_update(now + timedelta(days=1))
+        for number in serial_numbers:
+            one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now).build()
+            listed = listed.add_revoked_certificate(one)
+        return listed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _certificate(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = Clock().now()
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(authority)
-            .public_key(of.public_key())
+            .issuer_name(self._name)
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
         )
 
-    root = certificate(authority, authority_key).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
-    )
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))])
-    server = certificate(_named("broker"), key).add_extension(names, critical=False)
-    for name, one in (("authority", root), ("certificate", server)):
-        signed = one.sign(authority_key, hashes.SHA256())
-        (folder / f"{name}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(private)
+
+def certify(folder: Path, authority: Authority) -> None:
+    """Write the authority's certificate, and the broker's with its key."""
+    (folder / "authority.pem").write_bytes(authority.certificate.public_bytes(serialization.Encoding.PEM))
+    authority.issue(folder, common_name="broker")
 
 
 def _named(name: str) -> x509.Name:

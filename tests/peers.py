@@ -33,6 +33,7 @@ class Peer:
     Args:
         keeps_session: asks the broker to keep the session when the connection is gone, which the protocol forbids.
         will: topic and payload of a last will.
+        identity: files with a client certificate and its key.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Peer:
         client_id: str | None = None,
         keeps_session: bool = False,
         will: tuple[str, str] | None = None,
+        identity: tuple[Path, Path] | None = None,
     ) -> None:
         self.heard: list[tuple[str, str]] = []
         self.ended: list[str] = []
@@ -61,12 +63,14 @@ class Peer:
         )
         client.username_pw_set(user, password)
         if authority is not None:
-            client.tls_set(ca_certs=str(authority))
+            certificate, key = (str(path) for path in identity) if identity else (None, None)
+            client.tls_set(ca_certs=str(authority), certfile=certificate, keyfile=key)
         if will is not None:
             client.will_set(will[0], will[1], qos=1)
         client.max_inflight_messages_set(500)
         client.on_connect = lambda _c, _u, _f, code, _p: welcomes.put(str(code))
-        client.on_disconnect = lambda _c, _u, _f, code, _p: self.ended.append(str(code))
+        # With TLS 1.3 a certificate is refused after the handshake: the connection ends without a word.
+        client.on_disconnect = lambda _c, _u, _f, code, _p: (self.ended.append(str(code)), welcomes.put(str(code)))
         client.on_subscribe = lambda _c, _u, _m, codes, _p: self._granted.put(not codes[0].is_failure)
         client.on_publish = lambda _c, _u, mid, code, _p: self._answers.update({mid: str(code)})
         client.on_message = self._hear
