@@ -154,6 +154,36 @@ def begin(
 
 
 @command_line.command()
+def broker_users(
+    to: Annotated[Path | None, typer.Option(help="file to write over; without it the list is printed")] = None,
+) -> None:
+    """Write Mosquitto's list of users: the service, and every terminal in service with its password's hash."""
+    from app import models  # noqa: F401 - foreign keys by name need every table known
+    from app.terminals import console as terminals
+
+    try:
+        known = to.read_text(encoding="utf-8") if to is not None and to.exists() else ""
+        found = terminals.broker_users(_settings(), known=known)
+        if to is None:
+            typer.echo(found.lines, nl=False)
+        else:
+            terminals.write_list(to, found.lines)
+    except terminals.NoServicePassword as missing:
+        typer.echo("Set WATTGATE_BROKER_PASSWORD; without it the list would lock the service out.", err=True)
+        raise typer.Exit(2) from missing
+    except OSError as error:
+        typer.echo(f"{to}: {error.strerror}", err=True)
+        raise typer.Exit(2) from error
+    if found.unknown:
+        names = ", ".join(found.unknown)
+        typer.echo(
+            f"Not in the list, since they were registered by an earlier version: {names}. Add each with "
+            "mosquitto_passwd and its credential; with --to its line is kept from then on.",
+            err=True,
+        )
+
+
+@command_line.command()
 def rights() -> None:
     """Print who may call which route, as the routes themselves say; needs no settings."""
     from app.main import document_of_rights

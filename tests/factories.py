@@ -13,6 +13,9 @@ from app.audit import service as audit
 from app.audit.rules import Deed
 from app.cheques.service import NewCheque, take_in
 from app.clock import Clock
+from app.commands import service as commands
+from app.commands.rules import Op
+from app.commands.service import NewCommand
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
 from app.customers.service import (
@@ -339,3 +342,27 @@ def a_notice(
     if served_at is not None:
         mark_handed_over(session, notice.id, how="handed over, signed", now=served_at)
     return notice
+
+
+def an_ordered_trip(session: Session, *, supply_point_id: UUID, terminal_id: str) -> UUID:
+    """A trip of round 1, ordered now by an operator, both notices served and run out; returns the command's id."""
+    clock = Clock()
+    now = clock.now()
+    for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
+        a_notice(
+            session,
+            supply_point_id=supply_point_id,
+            kind=kind,
+            issued_at=now - timedelta(days=9),
+            cut_not_before=now - timedelta(hours=1),
+            served_at=now - timedelta(days=8),
+        )
+    new = NewCommand(
+        terminal_id=terminal_id,
+        supply_point_id=supply_point_id,
+        op=Op.TRIP,
+        args={"round": 1, "alarm_delay_min": 0, "limit_min": 0},
+        reason="asked for by dispatch",
+        requested_by=a_person(session, role=Role.OPERATOR).id,
+    )
+    return commands.issue(session, new, clock=clock, now=now).id

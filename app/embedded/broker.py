@@ -162,7 +162,7 @@ class EmbeddedBroker:
         """Say whether the service's user gets in; our own child listens, for a stranger would refuse it."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as link:
-                link.sendall(_connect_packet(SERVICE_USER, password=self.service_password))
+                link.sendall(connect_packet(SERVICE_USER, password=self.service_password))
                 return link.recv(4) == b"\x20\x02\x00\x00"
         except OSError:
             return False
@@ -219,7 +219,7 @@ def _user(name: str, *, password: str, publish: list[str], subscribe: list[str])
     return {"user": name, "password": password, "permissions": permissions}
 
 
-def _connect_packet(user: str, *, password: str) -> bytes:
+def connect_packet(user: str, *, password: str) -> bytes:
     """Return MQTT 3.1.1 CONNECT for a clean session with an empty client id (OASIS, section 3.1)."""
     variable_header = b"\x00\x04MQTT\x04\xc2\x00\x0a"
     fields = ("", user, password)

@@ -21,6 +21,7 @@ class Terminal(Base):
     meter_no: Mapped[str] = mapped_column(String(64))
     safe_load_w: Mapped[int] = mapped_column(BigInteger)
     credential_hash: Mapped[str] = mapped_column(String(100))
+    mosquitto_hash: Mapped[str | None] = mapped_column(String(120))
     last_version: Mapped[int] = mapped_column(BigInteger, default=0)
     last_order_no: Mapped[int] = mapped_column(BigInteger, default=0)
     registered_at: Mapped[datetime]

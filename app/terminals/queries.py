@@ -103,3 +103,9 @@ def broker_credentials(session: Session) -> dict[str, str]:
         select(Terminal.id, Terminal.credential_hash).where(Terminal.retired_at.is_(None)).order_by(Terminal.id)
     )
     return {row.id: row.credential_hash for row in rows}
+
+
+def mosquitto_hashes(session: Session) -> dict[str, str | None]:
+    """Return what Mosquitto keeps of each terminal in service; None where it was registered by an earlier version."""
+    rows = session.execute(select(Terminal.id, Terminal.mosquitto_hash).where(Terminal.retired_at.is_(None)))
+    return {row.id: row.mosquitto_hash for row in rows}

@@ -16,6 +16,7 @@ from app.audit.rules import Deed
 from app.database import Step, sqlstate, together
 from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
+from app.terminals.rules import SALT_BYTES, mosquitto_hash
 
 #: A credential is 256 random bits, so nobody can guess it and the hash need not be slow: a fleet signs in at once.
 _BCRYPT_ROUNDS = 4
@@ -135,6 +136,7 @@ def _fit(session: Session, new: NewTerminal, *, credential: str, before: Termina
         meter_no=new.meter_no,
         safe_load_w=new.safe_load_w,
         credential_hash=hashed,
+        mosquitto_hash=mosquitto_hash(credential, salt=secrets.token_bytes(SALT_BYTES)),
         last_version=before.last_version if before else 0,
         last_order_no=before.last_order_no if before else 0,
         registered_at=now,

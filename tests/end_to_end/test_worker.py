@@ -18,7 +18,7 @@ import bcrypt
 import httpx
 import pytest
 from databases import Database
-from factories import a_contract, a_notice, a_person, a_purchase, a_state, a_terminal
+from factories import a_contract, a_purchase, a_state, a_terminal, an_ordered_trip
 from hostile import Hostile
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,10 +28,8 @@ from sqlalchemy import Engine, select, text
 from structlog.testing import capture_logs
 
 from app.clock import Clock, monotonic_s, sleep
-from app.commands import service as commands
 from app.commands.models import Command, CommandStep
 from app.commands.rules import Op
-from app.commands.service import NewCommand
 from app.customers.queries import contract_by_no
 from app.database import connect, new_id, transaction
 from app.embedded.broker import SERVICE_USER, EmbeddedBroker
@@ -42,10 +40,8 @@ from app.migrations import upgrade
 from app.mqtt import topics
 from app.mqtt.messages import CommandClaims, Step
 from app.mqtt.signing import CommandSigner, CommandVerifier, new_private_key_pem
-from app.notices.rules import NoticeKind
 from app.purchases.queries import receipt
 from app.purchases.service import Sold
-from app.roles import Role
 from app.settings import Settings
 from app.terminal_reports.models import QuarantinedMessage, TerminalReport
 from app.terminals.models import TerminalLive
@@ -239,26 +235,8 @@ class Site:
 
     def order_trip(self) -> UUID:
         """A trip of round 1 by an operator, both notices served and run out."""
-        now = Clock().now()
         with transaction(self.engine) as session:
-            for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
-                a_notice(
-                    session,
-                    supply_point_id=self.point,
-                    kind=kind,
-                    issued_at=now - timedelta(days=9),
-                    cut_not_before=now - timedelta(hours=1),
-                    served_at=now - timedelta(days=8),
-                )
-            new = NewCommand(
-                terminal_id=TERMINAL,
-                supply_point_id=self.point,
-                op=Op.TRIP,
-                args={"round": 1, "alarm_delay_min": 0, "limit_min": 0},
-                reason="asked for by dispatch",
-                requested_by=a_person(session, role=Role.OPERATOR).id,
-            )
-            return commands.issue(session, new, clock=Clock(), now=now).id
+            return an_ordered_trip(session, supply_point_id=self.point, terminal_id=TERMINAL)
 
 
 def a_site(engine: Engine, database_url: str, broker: EmbeddedBroker, folder: Path) -> Site:

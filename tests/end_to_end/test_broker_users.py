@@ -1,0 +1,112 @@
+"""The list of users that `wattgate broker-users` writes, read by a real Mosquitto."""
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from databases import Database
+from factories import SIGNED_AT, a_contract
+from mosquitto import Mosquitto
+from peers import SUCCESS, Peer, eventually
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from app.cli import command_line
+from app.database import transaction
+from app.embedded.broker import SERVICE_USER
+from app.terminals.rules import mosquitto_users
+from app.terminals.service import NewTerminal, register
+
+FIRST, SECOND = "SH-0001", "SH-0002"
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(database: Database, mosquitto: Mosquitto) -> Command:
+    """Type the command; returns its exit code and what it said."""
+    settings = {
+        "WATTGATE_ENVIRONMENT": "test",
+        "WATTGATE_DATABASE_URL": database.application_url,
+        "WATTGATE_TOKEN_SECRET": "a secret of the tests, long enough to sign with",
+        "WATTGATE_SIGNING_KEY_FILE": "/not/needed/here.pem",
+        "WATTGATE_BROKER_PASSWORD": mosquitto.service_password,
+    }
+
+    def typed(*arguments: str, **different: str) -> tuple[int, str]:
+        done = CliRunner().invoke(command_line, ["broker-users", *arguments], env=settings | different)
+        return done.exit_code, done.output
+
+    return typed
+
+
+@pytest.fixture
+def credentials(database: Database) -> dict[str, str]:
+    """Two registered terminals; credential by id."""
+    with transaction(database.engine) as session:
+
+        def registered(terminal_id: str, point: UUID) -> str:
+            new = NewTerminal(
+                terminal_id=terminal_id, supply_point_id=point, meter_no="M0001", safe_load_w=50_000, rounds=()
+            )
+            return register(session, new, now=SIGNED_AT)
+
+        return {name: registered(name, a_contract(session).supply_point_id) for name in (FIRST, SECOND)}
+
+
+def test_the_list_lets_in_what_is_registered_and_throws_out_what_is_retired(
+    database: Database, mosquitto: Mosquitto, credentials: dict[str, str], command: Command, tmp_path: Path
+) -> None:
+    written = tmp_path / "passwords"
+    assert command("--to", str(written)) == (0, "")
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert not any(credential in written.read_text() for credential in credentials.values())
+    mosquitto.read(written.read_text())
+
+    def enter(name: str, password: str) -> Peer:
+        return Peer(mosquitto.port, name, password, authority=mosquitto.authority)
+
+    with (
+        enter(FIRST, credentials[FIRST]) as first,
+        enter(SECOND, credentials[SECOND]) as second,
+        enter(SERVICE_USER, mosquitto.service_password) as service,
+    ):
+        assert [one.welcome for one in (first, second, service)] == [SUCCESS] * 3
+        with database.engine.begin() as connection:
+            connection.execute(text("UPDATE terminals SET retired_at = now() WHERE id = :id"), {"id": SECOND})
+        file_before = written.stat().st_ino
+        assert command("--to", str(written)) == (0, "")
+        assert written.stat().st_ino == file_before
+        mosquitto.read(written.read_text())
+        eventually(lambda: second.ended)
+        assert (first.ended, service.ended) == ([], [])
+        with enter(SECOND, credentials[SECOND]) as again:
+            assert again.welcome == "Not authorized"
+
+
+def test_a_terminal_of_an_earlier_version_is_named_and_its_line_is_kept(
+    database: Database, credentials: dict[str, str], command: Command, tmp_path: Path
+) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE terminals SET mosquitto_hash = NULL WHERE id = :id"), {"id": SECOND})
+    code, said = command()
+    assert (code, f"registered by an earlier version: {SECOND}." in said, f"{FIRST}:$7$" in said) == (0, True, True)
+    by_hand = tmp_path / "passwords"
+    by_hand.write_text(f"{SECOND}:$7$101$by$hand\nSH-9999:$7$101$long$gone\n")
+    assert command("--to", str(by_hand)) == (0, "")
+    assert sorted(mosquitto_users(by_hand.read_text())) == [FIRST, SECOND, SERVICE_USER]
+    assert mosquitto_users(by_hand.read_text())[SECOND] == "$7$101$by$hand"
+    assert sorted(credentials) == [FIRST, SECOND]
+
+
+def test_no_list_is_written_that_would_lock_the_service_out(command: Command, tmp_path: Path) -> None:
+    kept = tmp_path / "passwords"
+    kept.write_text("as it was\n")
+    code, said = command("--to", str(kept), WATTGATE_BROKER_PASSWORD="")
+    assert (code, kept.read_text()) == (2, "as it was\n")
+    assert "WATTGATE_BROKER_PASSWORD" in said
+
+
+def test_a_list_that_cannot_be_written_is_said_with_its_place(command: Command, tmp_path: Path) -> None:
+    code, said = command("--to", str(tmp_path))
+    assert (code, "Is a directory" in said) == (2, True)
