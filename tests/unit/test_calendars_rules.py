@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.calendars.rules import Bar, NoCut, barred_by, next_allowed, spans
@@ -91,6 +91,8 @@ def test_spans_join_what_touches() -> None:
 RULES = [NIGHT, NOON, WEEKENDS, HOLIDAYS, EVES, EXAMINATION]
 
 
+# The first question about a year makes its holidays, which takes a while.
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(RULES), unique=True),
     st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)),  # noqa: DTZ001 - a zone is given to it
