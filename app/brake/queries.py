@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session, aliased
 
 from app.brake.models import BrakeLimit, BrakePull
-from app.brake.rules import LetThrough, Limit, Scope
+from app.brake.rules import LetThrough, Limit, Scope, in_words
 from app.errors import NotFound
 from app.staff.models import StaffMember
 
@@ -138,7 +138,7 @@ def operator_is_braked(session: Session, operator_id: UUID) -> str | None:
         .join(StaffMember, StaffMember.sign_in_name == BrakePull.place)
         .where(BrakePull.scope == Scope.OPERATOR, BrakePull.released_at.is_(None), StaffMember.id == operator_id)
     )
-    return f"{Scope.OPERATOR} {name}" if name is not None else None
+    return in_words(Scope.OPERATOR, name) if name is not None else None
 
 
 def is_known(session: Session, scope: Scope, place: str) -> bool:

@@ -38,12 +38,17 @@ class LetThrough:
     power_w: int = 0
 
 
+def in_words(scope: Scope, place: str) -> str:
+    """Say where: ``feeder F17``, and ``all`` where there is no place."""
+    return f"{scope} {place}".strip()
+
+
 class BrakeOn(Conflict):
     title = "The brake is on there already"
 
     def __init__(self, *, scope: Scope, place: str) -> None:
         super().__init__(
-            f"The brake is on already for {f'{scope.value} {place}'.strip()}.",
+            f"The brake is on already for {in_words(scope, place)}.",
             remedy="Release it first (POST /api/v1/brake/pulls/{pull_id}/release), once somebody has looked.",
             scope=scope.value,
             place=place,

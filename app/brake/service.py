@@ -13,7 +13,7 @@ from app.audit.rules import Deed
 from app.brake import queries
 from app.brake.models import BrakeLimit, BrakePull, CutLetThrough
 from app.brake.queries import NoSuchPlace, PullSeen
-from app.brake.rules import BrakeOn, BrakeReleased, Limit, OwnPull, Scope, first_exceeded
+from app.brake.rules import BrakeOn, BrakeReleased, Limit, OwnPull, Scope, first_exceeded, in_words
 from app.database import new_id
 
 
@@ -45,7 +45,7 @@ def hold_or_let_through(session: Session, cut: CutAsked, *, since: datetime, now
     standings = queries.standings(session, place.scopes, since=since)
     on = next((one.through for one in standings if one.is_on), None)
     if on is not None:
-        return _where(on.scope, on.place)
+        return in_words(on.scope, on.place)
     too_many = first_exceeded([one.through for one in standings], limits, power_w=cut.power_w)
     if too_many is not None:
         through, limit = too_many
@@ -54,7 +54,7 @@ def hold_or_let_through(session: Session, cut: CutAsked, *, since: datetime, now
             f"{limit.power_w:,} W that it may bring; one more of {cut.power_w:,} W was asked for"
         )
         _pull(session, through.scope, through.place, by=None, because=because, now=now)
-        return _where(through.scope, through.place)
+        return in_words(through.scope, through.place)
     if cut.last:
         let = {
             "command_id": cut.command_id,
@@ -127,10 +127,6 @@ def _pull(session: Session, scope: Scope, place: str, *, by: UUID | None, becaus
     return pull_id
 
 
-def _where(scope: Scope, place: str) -> str:
-    return f"{scope} {place}".strip()
-
-
 def _record(
     session: Session,
     action: str,
@@ -141,6 +137,6 @@ def _record(
     after: Mapping[str, object],
     now: datetime,
 ) -> None:
-    subject = _where(Scope(scope), place)
+    subject = in_words(Scope(scope), place)
     deed = Deed(action=action, subject_kind="brake", subject=subject, before=dict(before), after=dict(after))
     audit.record(session, deed, at=now)

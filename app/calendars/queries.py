@@ -11,6 +11,7 @@ from app.calendars.models import NoCutRule
 from app.calendars.rules import Bar, NoCut
 from app.errors import NotFound
 from app.staff.models import Office
+from app.staff.queries import get_office
 
 # What bars cuts at a supply point: to be put into a query that knows `customer`.
 NO_CUT = """
@@ -34,34 +35,11 @@ class NoSuchRule(NotFound):
         )
 
 
-class NoSuchOffice(NotFound):
-    title = "There is no such office"
-
-    def __init__(self, *, code: str) -> None:
-        super().__init__(
-            f"No office has the code {code!r}.",
-            remedy="Name an office by its code, or none for all of them.",
-            office=code,
-        )
-
-
 class RuleSeen(NamedTuple):
     """A rule and the code of its office; None: every office."""
 
     rule: NoCutRule
     office: str | None
-
-
-def office_id_of(session: Session, code: str) -> UUID:
-    """Return an office's id.
-
-    Raises:
-        NoSuchOffice: none has the code.
-    """
-    found = session.scalar(select(Office.id).where(Office.code == code))
-    if found is None:
-        raise NoSuchOffice(code=code)
-    return found
 
 
 def rule_seen(session: Session, rule_id: UUID) -> RuleSeen:
@@ -90,11 +68,11 @@ def rules_of_office(session: Session, code: str) -> list[NoCut]:
     """Return what bars cuts at an office's supply points.
 
     Raises:
-        NoSuchOffice: none has the code.
+        OfficeUnknown: none has the code.
     """
     wanted = select(NoCutRule).where(
         NoCutRule.ended_at.is_(None),
-        or_(NoCutRule.office_id.is_(None), NoCutRule.office_id == office_id_of(session, code)),
+        or_(NoCutRule.office_id.is_(None), NoCutRule.office_id == get_office(session, code=code).id),
     )
     return [as_no_cut(rule.__dict__) for rule in session.scalars(wanted.order_by(NoCutRule.id))]
 

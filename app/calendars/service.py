@@ -12,17 +12,18 @@ from app.calendars.models import NoCutRule
 from app.calendars.queries import RuleSeen
 from app.calendars.rules import NoCut, RuleEnded
 from app.database import new_id
+from app.staff.queries import get_office
 
 
 def set_rule(session: Session, rule: NoCut, *, office: str | None, source: str, by: UUID, now: datetime) -> RuleSeen:
     """Bar cuts from now on, at one office's supply points or everywhere.
 
     Raises:
-        NoSuchOffice: no office has the code.
+        OfficeUnknown: no office has the code.
     """
     row = NoCutRule(
         id=new_id(),
-        office_id=queries.office_id_of(session, office) if office is not None else None,
+        office_id=get_office(session, code=office).id if office is not None else None,
         source=source,
         set_by=by,
         set_at=now,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.errors import Refused
+from app.errors import Conflict, Refused
 from app.quantities import SECONDS_PER_HOUR
 
 #: A site that draws twice its capacity has blown its fuses; what is above that is a slip of the pen.
@@ -36,6 +36,20 @@ class FinalReadingTooHigh(Refused):
             remedy="Read the old counter again; check the number of digits, and that the reading is in Wh.",
             old_final_wh=old_final_wh,
             most_wh=most_wh,
+        )
+
+
+class RefundUnproved(Conflict):
+    """The new terminal would be told of so little that it could trip a customer who was never warned."""
+
+    title = "A refund that is not taken back leaves too little"
+
+    def __init__(self, *, refunding_wh: int) -> None:
+        super().__init__(
+            f"Refunds took back {refunding_wh:,} Wh that the old terminal has not shown to have given up, and by its "
+            "final reading too little stays without them.",
+            remedy="Withdraw the refund, exchange the terminal, and ask for the refund again.",
+            refunding_wh=refunding_wh,
         )
 
 

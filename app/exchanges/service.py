@@ -20,7 +20,7 @@ from app.errors import Conflict
 from app.exchanges import books, queries
 from app.exchanges.models import TerminalExchange
 from app.exchanges.queries import NoContractToServe
-from app.exchanges.rules import check_final_reading, rebase
+from app.exchanges.rules import RefundUnproved, check_final_reading, rebase
 from app.load_control import queries as load_control_queries
 from app.load_control.levels import Levels, level_that_acts, levels
 from app.load_control.service import Pace
@@ -38,20 +38,6 @@ class ExchangedMeanwhile(Conflict):
             f"Terminal {terminal_id} was exchanged while you asked.",
             remedy="Look at the supply point again; the final reading is of the terminal that stands there now.",
             terminal_id=terminal_id,
-        )
-
-
-class RefundUnproved(Conflict):
-    """The new terminal would be told of so little that it could trip a customer who was never warned."""
-
-    title = "A refund that is not taken back leaves too little"
-
-    def __init__(self, *, refunding_wh: int) -> None:
-        super().__init__(
-            f"Refunds took back {refunding_wh:,} Wh that the old terminal has not shown to have given up, and by its "
-            "final reading too little stays without them.",
-            remedy="Withdraw the refund, exchange the terminal, and ask for the refund again.",
-            refunding_wh=refunding_wh,
         )
 
 

@@ -66,6 +66,20 @@ class RefundOver(Conflict):
         )
 
 
+class RefundReleasedBefore(Conflict):
+    """Who has released money answers for it, and another release would put a new name and reason over theirs."""
+
+    title = "The refund was released before"
+
+    def __init__(self, *, by: str, because: str | None) -> None:
+        super().__init__(
+            f"{by} has released it: {because}",
+            remedy="Have it paid out; or have it withdrawn, if it should not have been released.",
+            released_by=by,
+            released_because=because,
+        )
+
+
 class OwnRefund(Forbidden):
     title = "Two people stand behind a released refund"
 

@@ -14,7 +14,6 @@ from app.audit.rules import Deed
 from app.commands.models import Command
 from app.customers import service as customers
 from app.database import new_id, together
-from app.errors import Conflict
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
@@ -31,6 +30,7 @@ from app.refunds.rules import (
     OwnRefund,
     RefundKind,
     RefundOver,
+    RefundReleasedBefore,
     RefundState,
     TakeBack,
     bought_again,
@@ -41,20 +41,6 @@ from app.shifts import service as shifts
 from app.shifts.rules import ReceiptKind, Tender, TenderKind, money_lines, receipt_no
 from app.staff.queries import get_staff_member
 from app.terminals import service as terminals
-
-
-class RefundReleasedBefore(Conflict):
-    """Who has released money answers for it, and another release would put a new name and reason over theirs."""
-
-    title = "The refund was released before"
-
-    def __init__(self, *, by: str, because: str | None) -> None:
-        super().__init__(
-            f"{by} has released it: {because}",
-            remedy="Have it paid out; or have it withdrawn, if it should not have been released.",
-            released_by=by,
-            released_because=because,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

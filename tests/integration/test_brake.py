@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from databases import Database
 from desk import Desk, a_desk, refusal
 from factories import a_contract, a_customer, a_live_terminal, a_notice, a_purchase, a_state, a_terminal, an_office
+from outbox import SIGNER, Outbox, later
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -27,25 +27,11 @@ from app.database import transaction
 from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.mqtt.messages import CommandClaims, Step
-from app.mqtt.signing import CommandSigner, CommandVerifier
 from app.notices.rules import NoticeKind
 from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
 PAID_WH = 21_000_000
-SIGNER = CommandSigner(Ed25519PrivateKey.generate(), key_id="k1")
-VERIFIER = CommandVerifier(SIGNER.public_key_pem(), key_id="k1")
-
-
-@dataclass(frozen=True)
-class Taken:
-    def taken(self, *, within_s: float) -> bool:
-        return within_s > 0
-
-
-def later(seconds: float) -> Clock:
-    start = datetime(2000, 1, 1, tzinfo=UTC)
-    return Clock(started_at=start, shown_at=start + timedelta(seconds=seconds))
 
 
 @dataclass(kw_only=True)
@@ -76,20 +62,16 @@ class Town:
         self.passed_s += after_s
         clock = later(self.passed_s)
         pace = Pace(clock=clock, report_interval_s=900)
-        sent: list[CommandClaims] = []
-
-        def publish(_topic: str, payload: bytes) -> Taken:
-            sent.append(VERIFIER.verify(payload))
-            return Taken()
+        outbox = Outbox()
 
         def against(session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
             return [one.as_json() for one in load_control.reasons_against(session, command, pace=pace, now=now)]
 
         Dispatcher(
-            self.database.engine, clock=clock, signer=SIGNER, publish=publish, reasons_against=against
+            self.database.engine, clock=clock, signer=SIGNER, publish=outbox, reasons_against=against
         ).run_once()
         with transaction(self.database.engine) as session:
-            for claims in sent:
+            for claims in outbox.claims:
                 self._answer(session, claims, now=clock.now())
 
     def _answer(self, session: Session, claims: CommandClaims, *, now: datetime) -> None:

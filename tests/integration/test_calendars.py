@@ -155,7 +155,7 @@ def test_rules_are_an_offices_or_everybodys_and_people_see_the_times(desk: Desk)
     assert desk.get("/no-cut-rules", in_force=False).json()["items"] == []
     assert desk.get("/offices/nowhere/no-cut-times").status_code == 404
     nowhere = desk.post("/no-cut-rules", rule(office="nowhere"), role=Role.ADMINISTRATOR)
-    assert refusal(nowhere) == (404, "no-such-office")
+    assert refusal(nowhere) == (404, "office-unknown")
 
 
 @pytest.mark.parametrize(

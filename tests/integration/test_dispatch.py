@@ -5,15 +5,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from databases import Database
 from factories import a_contract, a_live_terminal, a_notice, a_person, a_purchase, a_state, a_terminal
+from outbox import SIGNER, VERIFIER, Handed, Outbox, later
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -28,8 +28,8 @@ from app.database import new_id, transaction
 from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.mqtt import topics
-from app.mqtt.messages import CommandClaims, Step
-from app.mqtt.signing import BadSignatureError, CommandSigner, CommandVerifier
+from app.mqtt.messages import Step
+from app.mqtt.signing import BadSignatureError
 from app.notices import service as notices
 from app.notices.rules import NoticeKind
 from app.refunds import service as refunds
@@ -43,37 +43,6 @@ SESSION = "0" * 32
 LATER_SESSION = "1" * 32
 PAID_WH = 21_000_000
 PACE = Pace(clock=Clock(), report_interval_s=900)
-SIGNER = CommandSigner(Ed25519PrivateKey.generate(), key_id="k1")
-VERIFIER = CommandVerifier(SIGNER.public_key_pem(), key_id="k1")
-
-
-@dataclass(frozen=True)
-class Handed:
-    """A message on its way; the broker takes it, or does not."""
-
-    is_taken: bool
-
-    def taken(self, *, within_s: float) -> bool:
-        return self.is_taken and within_s > 0
-
-
-@dataclass
-class Outbox:
-    """Keeps what is published, and fails as it is told to."""
-
-    sent: list[tuple[str, bytes]] = field(default_factory=list)
-    error: Exception | None = None
-    taken: bool = True
-
-    def __call__(self, topic: str, payload: bytes) -> Handed:
-        if self.error is not None:
-            raise self.error
-        self.sent.append((topic, payload))
-        return Handed(self.taken)
-
-    @property
-    def claims(self) -> list[CommandClaims]:
-        return [VERIFIER.verify(payload) for _, payload in self.sent]
 
 
 def nothing_against(_session: Session, _command: Command, _now: datetime) -> list[dict[str, Any]]:
@@ -83,12 +52,6 @@ def nothing_against(_session: Session, _command: Command, _now: datetime) -> lis
 def interlocks(session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
     asked = refunds.reasons_against if command.op == Op.CREDIT else load_control.reasons_against
     return [{**one.as_json(), "en": one.code} for one in asked(session, command, pace=PACE, now=now)]
-
-
-def later(seconds: float) -> Clock:
-    """A clock that is so many seconds ahead of the machine's."""
-    start = datetime(2000, 1, 1, tzinfo=UTC)
-    return Clock(started_at=start, shown_at=start + timedelta(seconds=seconds))
 
 
 @dataclass(kw_only=True)

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from databases import Database
 from desk import Desk, a_desk, refusal
 from factories import a_contract, a_live_terminal, a_state, a_terminal
+from outbox import SIGNER, Outbox, later
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -24,7 +24,6 @@ from app.customers.rules import ControlMode
 from app.database import transaction
 from app.load_control import service as load_control
 from app.mqtt.messages import CommandClaims
-from app.mqtt.signing import CommandSigner, CommandVerifier
 from app.refunds import service as refunds
 from app.roles import Role
 from app.terminals.models import TerminalLive
@@ -32,16 +31,8 @@ from app.verification import INVARIANTS, find_broken
 
 CONTRACT = "HT-1"
 TERMINAL = "SH-0001"
-SIGNER = CommandSigner(Ed25519PrivateKey.generate(), key_id="k1")
-VERIFIER = CommandVerifier(SIGNER.public_key_pem(), key_id="k1")
 #: 200 MWh at 0.8130.
 PAID_YUAN, PAID_WH = "162600.00", 200_000_000
-
-
-@dataclass(frozen=True)
-class Taken:
-    def taken(self, *, within_s: float) -> bool:
-        return within_s > 0
 
 
 @dataclass(kw_only=True)
@@ -54,21 +45,16 @@ class Site:
 
     def dispatch(self, *, after_s: float = 0.0) -> list[int]:
         """One round, so many seconds from now; returns the order numbers of the credits that left."""
-        start = datetime(2000, 1, 1, tzinfo=UTC)
-        before = len(self.sent)
-
-        def publish(_topic: str, payload: bytes) -> Taken:
-            self.sent.append(VERIFIER.verify(payload))
-            return Taken()
-
+        outbox = Outbox()
         Dispatcher(
             self.desk.database.engine,
-            clock=Clock(started_at=start, shown_at=start + timedelta(seconds=after_s)),
+            clock=later(after_s),
             signer=SIGNER,
-            publish=publish,
+            publish=outbox,
             reasons_against=self.reasons_against,
         ).run_once()
-        return [one.args["order_no"] for one in self.sent[before:] if one.op == "credit"]
+        self.sent += outbox.claims
+        return [one.args["order_no"] for one in outbox.claims if one.op == "credit"]
 
     def reasons_against(self, session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
         asked = refunds.reasons_against if command.op == Op.CREDIT else load_control.reasons_against
