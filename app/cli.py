@@ -11,6 +11,7 @@ from rich.console import Console
 
 from app.logs import log_as_json
 from app.operations import commands as operations
+from app.operations import keys
 from app.operations.startup import Check, PartMissing, broker_missing, database_missing, wait_for_parts
 from app.settings import OwnerSettings, Settings
 
@@ -102,18 +103,28 @@ def migrate(
 
 
 @command_line.command()
-def keygen(path: Annotated[Path, typer.Argument(help="file for the private key; must not exist")]) -> None:
-    """Make the Ed25519 key that signs commands to terminals."""
-    from app.mqtt.signing import CommandSigner, new_private_key_pem
+def rotate_keys(
+    statement: Annotated[Path, typer.Argument(help="file with the statement that the anchor has signed")],
+) -> None:
+    """Record a key statement and send it to every terminal in service; the same one again carries on."""
+    from app import models  # noqa: F401 - foreign keys by name need every table known
+    from app.errors import DomainError
+    from app.key_changes.console import rotate
 
     try:
-        path.touch(mode=0o600, exist_ok=False)
-    except FileExistsError:
-        typer.echo(f"{path} exists; a key that terminals have pinned must not be overwritten.", err=True)
-        raise typer.Exit(2) from None
-    path.write_bytes(new_private_key_pem())
-    typer.echo(f"The private key is in {path}; keep it from everybody but the service. Terminals are given:")
-    typer.echo(CommandSigner.from_file(path, key_id="").public_key_pem())
+        rotate(_settings(), statement, console=console)
+    except DomainError as refusal:
+        typer.echo(f"{refusal.detail} {refusal.remedy}", err=True)
+        raise typer.Exit(1) from refusal
+
+
+@command_line.command()
+def key_holders() -> None:
+    """Show how many terminals hold which key statement, and how far the last one has come."""
+    from app import models  # noqa: F401 - foreign keys by name need every table known
+    from app.key_changes.console import show_holders
+
+    show_holders(_settings(), console=console)
 
 
 @command_line.command()
@@ -361,6 +372,7 @@ def bench(
 
 
 operations.register(command_line)
+keys.register(command_line)
 
 
 def main() -> None:

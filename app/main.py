@@ -31,6 +31,7 @@ import app.exchanges.routes
 import app.http.documentation
 import app.http.health
 import app.imports.routes
+import app.key_changes.routes
 import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
@@ -81,6 +82,7 @@ ROUTERS = [
     app.customers.routes.router,
     app.terminals.routes.router,
     app.exchanges.routes.router,
+    app.key_changes.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
     app.brake.routes.router,

@@ -65,6 +65,13 @@ class Settings(OwnerSettings, BackupSettings):
     )
     signing_key_file: Path = Field(description="Ed25519 private key (PEM) that signs commands to terminals")
     signing_key_id: str = Field(default="wattgate-1", description="`kid` of that key, pinned by each terminal")
+    previous_signing_key_file: Path | None = Field(
+        default=None, description="during a change of keys the one before, for terminals that know no other yet"
+    )
+    previous_signing_key_id: str | None = Field(default=None, description="`kid` of the key before")
+    anchor_public_key_file: Path | None = Field(
+        default=None, description="public key (PEM) of the anchor, whose statements say which keys may sign"
+    )
     broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
     broker_port: int = Field(default=8883, ge=1, le=65535, description="MQTT broker's port")
     broker_user: str = Field(default="wattgate", description="the service's MQTT user")
@@ -141,6 +148,17 @@ class Settings(OwnerSettings, BackupSettings):
                 "a fast clock needs the moment at which it started: set WATTGATE_CLOCK_STARTED_AT and "
                 "WATTGATE_CLOCK_SHOWN_AT"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_previous_key_is_whole_and_another(self) -> Self:
+        if (self.previous_signing_key_file is None) != (self.previous_signing_key_id is None):
+            raise ValueError(
+                "the previous key needs both: set WATTGATE_PREVIOUS_SIGNING_KEY_FILE and "
+                "WATTGATE_PREVIOUS_SIGNING_KEY_ID, or neither"
+            )
+        if self.previous_signing_key_id == self.signing_key_id:
+            raise ValueError("two keys need two ids: change WATTGATE_SIGNING_KEY_ID or the one of the previous key")
         return self
 
     @field_validator("time_zone")

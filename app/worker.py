@@ -28,11 +28,11 @@ from app.load_control import service as load_control
 from app.load_control import sweep as load_control_sweep
 from app.load_control.service import Pace
 from app.mqtt.client import BrokerAddress, BrokerLink, Publication
-from app.mqtt.signing import CommandSigner
 from app.refunds import service as refunds
 from app.settings import Settings
 from app.terminal_reports import sweep as terminal_reports_sweep
 from app.terminal_reports.ingest import Ingest, send_clocks
+from app.terminals.routes import keys_of
 
 log = structlog.get_logger()
 
@@ -73,10 +73,12 @@ class Worker:
             on_message=self._take,
         )
         self._ingest = Ingest(self._engine, pace=self._pace, publish=self._link.publish)
+        keys = keys_of(settings)
         self._dispatcher = Dispatcher(
             self._engine,
             clock=self._clock,
-            signer=CommandSigner.from_file(settings.signing_key_file, key_id=settings.signing_key_id),
+            signer=keys.current,
+            previous_signer=keys.previous,
             publish=self._publish,
             reasons_against=self._reasons_against,
             look_again=load_control.look_again,

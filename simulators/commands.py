@@ -1,13 +1,13 @@
 """Signed commands: who may order what, when, and how each step is answered.
 
 The order of the checks is fixed: BAD_SIGNATURE, NOT_FOR_ME, DUPLICATE (id), UNSUPPORTED, OUT_OF_RANGE,
-WRONG_SESSION, EXPIRED, CLOCK_UNSURE, DUPLICATE (order), SUPERSEDED, GUARANTEE_ACTIVE, PRECONDITION, BUSY,
-HARDWARE. What cannot be trusted is told first, what may pass with time last.
+WRONG_SESSION, EXPIRED, CLOCK_UNSURE, DUPLICATE (order, statement), SUPERSEDED, GUARANTEE_ACTIVE, PRECONDITION,
+BUSY, HARDWARE. What cannot be trusted is told first, what may pass with time last.
 """
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from app.mqtt.messages import (
     CreditArgs,
     EventType,
     GuaranteeArgs,
+    KeysArgs,
     Message,
     Op,
     RefusalCode,
@@ -29,7 +30,7 @@ from app.mqtt.messages import (
     TerminalClock,
     TripArgs,
 )
-from app.mqtt.signing import BadSignatureError, CommandVerifier, unverified_command_id
+from app.mqtt.signing import BadSignatureError, Verified, unverified_command_id
 from simulators.device import Device
 from simulators.operations import MAY_CUT, Operations, RefusedError, read_args, slot_of, until_of
 
@@ -37,6 +38,8 @@ from simulators.operations import MAY_CUT, Operations, RefusedError, read_args, 
 UNDER_WAY_AT_MOST = 8
 #: Events about frames that are forged or misrouted are told at most this often.
 TAMPER_TOLD_EVERY_S = 60
+#: Refusals that tell which keys are trusted, so that the service can sign with one of them.
+KEYS_TOLD_WITH = frozenset({RefusalCode.BAD_SIGNATURE, RefusalCode.DUPLICATE})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class _UnderWay:
     valid_until_s: float = 0
     cut_at: datetime | None = None
     ready: bool = False
+    key_id: str = ""
 
     @property
     def delayed(self) -> bool:
@@ -58,23 +62,25 @@ class _UnderWay:
 class CommandDesk:
     """Takes commands, keeps what is under way, and carries it out when `carry_out` is called."""
 
-    def __init__(self, device: Device, *, operations: Operations, verifier: CommandVerifier) -> None:
+    def __init__(self, device: Device, *, operations: Operations) -> None:
         self._device = device
         self._operations = operations
-        self._verifier = verifier
         self._under_way: dict[UUID, _UnderWay] = {}
         self._tamper_told_s = float("-inf")
         self.busy_until_s = float("-inf")
 
     def receive(self, token: bytes) -> None:
         """Take one frame of `dn/command`; whatever it holds, it is answered."""
-        claims = self._verified(token)
-        if claims is None or self._answered_before(claims):
+        signed = self._verified(token)
+        if signed is None or self._answered_before(signed.claims):
             return
+        claims = signed.claims
         try:
             args = read_args(claims)
             self._check(claims, args=args)
             self._take(claims, args=args)
+            if claims.id in self._under_way:
+                self._under_way[claims.id] = replace(self._under_way[claims.id], key_id=signed.key_id)
         except RefusedError as refusal:
             self._under_way.pop(claims.id, None)
             self._refuse(claims.id, refusal)
@@ -103,16 +109,16 @@ class CommandDesk:
             elif not command.ready:
                 del self._under_way[command.claims.id]
 
-    def _verified(self, token: bytes) -> CommandClaims | None:
+    def _verified(self, token: bytes) -> Verified | None:
         try:
-            claims = self._verifier.verify(token)
+            signed = self._device.trust.verify(token)
         except (BadSignatureError, ValueError, TypeError, AttributeError, RecursionError):
             self._refuse(_claimed_id(token), RefusedError(RefusalCode.BAD_SIGNATURE))
             return None
-        if claims.terminal_id != self._device.profile.terminal_id:
-            self._refuse(claims.id, RefusedError(RefusalCode.NOT_FOR_ME))
+        if signed.claims.terminal_id != self._device.profile.terminal_id:
+            self._refuse(signed.claims.id, RefusedError(RefusalCode.NOT_FOR_ME))
             return None
-        return claims
+        return signed
 
     def _answered_before(self, claims: CommandClaims) -> bool:
         device = self._device
@@ -134,7 +140,10 @@ class CommandDesk:
         kept = self._device.kept
         if isinstance(args, CreditArgs) and args.order_no <= kept.order_no:
             raise RefusedError(RefusalCode.DUPLICATE, f"the last order is {kept.order_no}")
-        self._check_version(claims)
+        self._operations.check_keys(args)
+        # The serial of a key statement says alone what is newer: a thief's version must not keep the anchor out.
+        if not isinstance(args, KeysArgs):
+            self._check_version(claims)
         self._operations.check_now(args)
         if by_cut_rules and claims.step is Step.DO:
             raise RefusedError(RefusalCode.PRECONDITION, "a cut is armed before it is operated")
@@ -227,13 +236,23 @@ class CommandDesk:
         del self._under_way[claims.id]
         try:
             self._operations.check_now(command.args)
+            self._operations.check_keys(command.args)
             self._cancel_by(command)
             detail = self._operations.act(command.args)
         except RefusedError as refusal:
             self._refuse(claims.id, refusal)
             return
         device.kept.slots[claims.slot] = claims.version
+        device.kept.slot_key_ids[claims.slot] = command.key_id
         self._finish(CommandResult(command_id=claims.id, step=AckStep.EXECUTED, at=device.stamp, detail=detail))
+        if isinstance(command.args, KeysArgs):
+            self._drop_untrusted()
+
+    def _drop_untrusted(self) -> None:
+        """Refuse what is under way by a key that has just been revoked: armed cuts, delayed ones, all."""
+        for other in list(self._under_way.values()):
+            if not self._device.trust.trusts(other.key_id):
+                self._cancel(other, RefusalCode.BAD_SIGNATURE)
 
     def _cancel_by(self, command: _UnderWay) -> None:
         """Cancel what a close, a guarantee or a newer version takes the ground from."""
@@ -251,7 +270,8 @@ class CommandDesk:
 
     def _refuse(self, command_id: UUID | None, refusal: RefusedError) -> None:
         device = self._device
-        detail = AckDetail(note=refusal.note, order_no=device.kept.order_no, rounds=device.site.rounds())
+        keys = device.trust.held() if refusal.code in KEYS_TOLD_WITH else None
+        detail = AckDetail(note=refusal.note, order_no=device.kept.order_no, rounds=device.site.rounds(), keys=keys)
         self._tell_tamper(command_id, code=refusal.code)
         if command_id is None or refusal.code in PASSING_REFUSALS:
             device.ack(command_id, step=AckStep.REFUSED, code=refusal.code, detail=detail)

@@ -30,6 +30,7 @@ from simulators.metering import Meter
 from simulators.profile import TerminalProfile
 from simulators.site import Site
 from simulators.spool import Spool
+from simulators.trust import Trust
 
 #: The longest absence over which the meter is taken to have gone on counting.
 GAP_COUNTED = timedelta(days=31)
@@ -52,6 +53,7 @@ class Device:
         self.memory = memory
         self.kept = memory.load() or factory_new(profile, at=now.at)
         self.kept.boot += 1
+        self.trust = Trust(profile, self.kept)
         self.clock = DeviceClock(factor=factor, offset=timedelta(microseconds=self.kept.clock_offset_us))
         self.spool = Spool(memory, capacity=profile.spool_capacity)
         self.session: str | None = None
@@ -165,6 +167,7 @@ class Device:
                 slots=self.kept.slots,
                 state=self.state(),
                 results=self.kept.results,
+                keys=self.trust.held(),
             ),
         )
         self._told = self.state()

@@ -73,6 +73,11 @@ class Kept(BaseModel):
     auto_guarantee_min: int
     alarm_hours: str = "1" * 24
     slots: dict[str, int] = {}
+    #: Which key signed the command that a slot's version is from.
+    slot_key_ids: dict[str, str] = {}
+    #: Keys of the last statement, as it lists them; empty while those of the registration hold.
+    keys: dict[str, str] = {}
+    keys_serial: int = 0
     results: list[CommandResult] = []
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from app.mqtt.keys import BadStatementError
 from app.mqtt.messages import (
     ARGS_MODELS,
     AckDetail,
@@ -18,6 +19,7 @@ from app.mqtt.messages import (
     EventType,
     Guarantee,
     GuaranteeArgs,
+    KeysArgs,
     LimitArgs,
     Message,
     Op,
@@ -89,6 +91,7 @@ class Operations:
             CloseArgs: self._close,
             GuaranteeArgs: self._guarantee,
             ConfigureArgs: self._configure,
+            KeysArgs: self._keys,
         }
 
     def is_cut(self, args: Message) -> bool:
@@ -124,6 +127,25 @@ class Operations:
                 order = args.trip_order
                 if set(order) - set(fitted) or len(set(order)) != len(order):
                     raise RefusedError(RefusalCode.OUT_OF_RANGE, "trip_order names a round wrongly")
+
+    def check_keys(self, args: Message) -> None:
+        """Hold a key statement against the anchor and the statement before.
+
+        Raises:
+            RefusedError: `UNSUPPORTED` without an anchor, `PRECONDITION` for another anchor's, `DUPLICATE` for one
+                that is not newer.
+        """
+        if not isinstance(args, KeysArgs):
+            return
+        trust = self._device.trust
+        if not trust.has_anchor:
+            raise RefusedError(RefusalCode.UNSUPPORTED, "no anchor is pinned, so keys cannot change")
+        try:
+            serial = trust.read(args.statement).serial
+        except BadStatementError as error:
+            raise RefusedError(RefusalCode.PRECONDITION, f"key statement: {error}"[:400]) from error
+        if serial <= trust.serial:
+            raise RefusedError(RefusalCode.DUPLICATE, f"the last key statement is {trust.serial}")
 
     def check_now(self, args: Message) -> None:
         """Hold the arguments against the present state; asked again right before the act.
@@ -226,3 +248,8 @@ class Operations:
         for name, value in args.model_dump(exclude_none=True).items():
             setattr(self._device.kept, name, value)
         return AckDetail()
+
+    def _keys(self, args: KeysArgs) -> AckDetail:
+        trust = self._device.trust
+        trust.accept(trust.read(args.statement))
+        return AckDetail(keys=trust.held())

@@ -74,6 +74,9 @@ class TerminalProfile(_Profile):
     password: str
     service_public_key_pem: str
     service_key_id: str
+    service_keys: dict[str, str] = Field(default={}, description="further keys that are pinned, PEM by key id")
+    keys_serial: Counter = Field(default=0, description="the key statement that held at registration; 0: none")
+    anchor_public_key_pem: str | None = Field(default=None, description="null: the keys are never changed")
     meter_no: Word
     firmware: Word = "wattgate-simulator 1"
     rated_power_w: Annotated[int, Field(ge=0, le=2**40)] = 1_000_000

@@ -2,7 +2,6 @@
 
 import math
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -16,7 +15,6 @@ from app.mqtt.messages import (
     Request,
     State,
 )
-from app.mqtt.signing import CommandVerifier
 from app.mqtt.topics import DOWN_KINDS, MAX_PAYLOAD_BYTES
 from simulators.commands import CommandDesk
 from simulators.device import Device, Outgoing
@@ -188,8 +186,7 @@ class Terminal:
         self._device = device
         self._load_control = LoadControl(device)
         operations = Operations(device, self._load_control)
-        verifier = _verifier(self.profile.service_public_key_pem, self.profile.service_key_id)
-        self._desk = CommandDesk(device, operations=operations, verifier=verifier)
+        self._desk = CommandDesk(device, operations=operations)
         self._plan_report()
 
     def _advance(self, now: Instant) -> None:
@@ -269,11 +266,6 @@ class Terminal:
                 last = device.spool.last if request.to_seq is None else request.to_seq
                 for kind, kept in device.spool.between(first, last, reading=device.reading):
                     device.send_again(kind, kept)
-
-
-@lru_cache(maxsize=16)
-def _verifier(public_key_pem: str, key_id: str) -> CommandVerifier:
-    return CommandVerifier(public_key_pem, key_id=key_id)
 
 
 def _read(model: type[_Down], payload: bytes) -> _Down | None:

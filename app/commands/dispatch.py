@@ -27,9 +27,11 @@ from app.commands.rules import (
 )
 from app.database import in_transaction
 from app.mqtt import topics
+from app.mqtt.keys import ServiceKeys
 from app.mqtt.messages import CommandClaims, Step
 from app.mqtt.signing import CommandSigner
 from app.terminals.models import TerminalLive
+from app.terminals.queries import kids_trusted
 
 log = structlog.get_logger()
 
@@ -100,10 +102,11 @@ class Dispatcher:
         publish: Publish,
         reasons_against: ReasonsAgainst,
         look_again: LookAgain = lambda _session, _supply_point_ids, _now: None,
+        previous_signer: CommandSigner | None = None,
     ) -> None:
         self._engine = engine
         self._clock = clock
-        self._signer = signer
+        self._keys = ServiceKeys(signer, previous_signer)
         self._publish = publish
         self._reasons_against = reasons_against
         self._look_again = look_again
@@ -167,14 +170,25 @@ class Dispatcher:
             .limit(_AT_ONCE)
             .with_for_update(of=Command, skip_locked=True)
         ).all()
-        return [self._do(command, now=now) for command, *_ in rows]
+        commands = [command for command, *_ in rows]
+        signers = self._signers(session, commands)
+        return [self._do(command, signer=signers[command.terminal_id], now=now) for command in commands]
 
-    def _do(self, command: Command, *, now: datetime) -> Outgoing:
+    def _signers(self, session: Session, commands: Sequence[Command]) -> dict[str, CommandSigner]:
+        """Choose for each terminal the key that it is known to trust."""
+        terminal_ids = {command.terminal_id for command in commands}
+        if self._keys.previous is None:
+            return dict.fromkeys(terminal_ids, self._keys.current)
+        known = kids_trusted(session, terminal_ids)
+        return {terminal_id: self._keys.signer_for(known.get(terminal_id)) for terminal_id in terminal_ids}
+
+    def _do(self, command: Command, *, signer: CommandSigner, now: datetime) -> Outgoing:
         command.attempts += 1
         command.held, command.held_since = None, None
         wait_s = next_try_s(attempts=command.attempts, chance=self._random.random())
         command.due_at = now + self._clock.lived(wait_s)
-        return self._signed(command, Step.DO, now=now, expires_at=now + self._clock.lived(_RESTORE_VALID_S))
+        expires_at = now + self._clock.lived(_RESTORE_VALID_S)
+        return self._signed(command, Step.DO, signer=signer, now=now, expires_at=expires_at)
 
     def _claim_harmful(self, session: Session, command_id: UUID) -> list[Outgoing]:
         """Take the next step of a cut, or send a credit that lowers, if nothing stands against it at this moment."""
@@ -198,7 +212,7 @@ class Dispatcher:
         if live is None or not (live.online and live.commandable):
             return []
         if command.op == Op.CREDIT:
-            return [self._do(command, now=now)]
+            return [self._do(command, signer=self._signers(session, [command])[command.terminal_id], now=now)]
         return self._cut(session, command, live, now=now)
 
     def _hold(self, session: Session, command: Command, against: list[dict[str, Any]], *, now: datetime) -> None:
@@ -224,7 +238,9 @@ class Dispatcher:
         command.attempts += 1
         command.session = live.session
         command.due_at = now + self._clock.lived(ANSWER_WITHIN_S)
-        return [self._signed(command, Step.ARM, now=now, expires_at=command.expires_at or now, live=live)]
+        signer = self._signers(session, [command])[command.terminal_id]
+        expires_at = command.expires_at or now
+        return [self._signed(command, Step.ARM, signer=signer, now=now, expires_at=expires_at, live=live)]
 
     def _operate(self, session: Session, command: Command, live: TerminalLive, *, now: datetime) -> list[Outgoing]:
         armed_at = command.armed_at or now
@@ -236,13 +252,15 @@ class Dispatcher:
         command.operate_sent_at = now
         command.due_at = now + self._clock.lived(2 * ANSWER_WITHIN_S)
         expires_at = now + self._clock.lived(ARM_VALID_S)
-        return [self._signed(command, Step.OPERATE, now=now, expires_at=expires_at, live=live)]
+        signer = self._signers(session, [command])[command.terminal_id]
+        return [self._signed(command, Step.OPERATE, signer=signer, now=now, expires_at=expires_at, live=live)]
 
     def _signed(
         self,
         command: Command,
         step: Step,
         *,
+        signer: CommandSigner,
         now: datetime,
         expires_at: datetime,
         live: TerminalLive | None = None,
@@ -263,9 +281,7 @@ class Dispatcher:
             stage=command.stage,
             reason=command.reason[:400],
         )
-        return Outgoing(
-            command_id=command.id, terminal_id=command.terminal_id, step=step, token=self._signer.sign(claims)
-        )
+        return Outgoing(command_id=command.id, terminal_id=command.terminal_id, step=step, token=signer.sign(claims))
 
     def _uptime_bound_s(self, live: TerminalLive, *, now: datetime) -> int:
         since_told: timedelta = now - (live.uptime_at or now)

@@ -17,6 +17,7 @@ class Op(StrEnum):
     CLOSE = "close"
     GUARANTEE = "guarantee"
     CONFIGURE = "configure"
+    KEYS = "keys"
 
 
 class CommandClass(StrEnum):
@@ -73,7 +74,7 @@ RECALLABLE = OPEN - IN_DOUBT
 ENDED = frozenset({CommandState.VERIFIED, CommandState.REFUSED, CommandState.FAILED})
 
 #: Operations whose effect a terminal's state can show; the others are over once they are carried out.
-PROVABLE = frozenset(Op) - {Op.WARN, Op.CONFIGURE}
+PROVABLE = frozenset(Op) - {Op.WARN, Op.CONFIGURE, Op.KEYS}
 
 PASSING_REFUSALS = frozenset({"BAD_SIGNATURE", "NOT_FOR_ME", "BUSY", "CLOCK_UNSURE"})
 

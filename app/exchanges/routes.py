@@ -18,7 +18,7 @@ from app.http.policies import allow, signed_in
 from app.http.transaction import Db
 from app.load_control.service import Pace
 from app.roles import Role
-from app.terminals.routes import signer_of
+from app.terminals.routes import keys_of, pin
 from app.terminals.schemas import TerminalRegistered
 
 router = APIRouter(prefix="/supply-points/{supply_point_id}", tags=["terminals"])
@@ -38,20 +38,22 @@ async def exchange_terminal(supply_point_id: UUID, wanted: TerminalToExchange, r
     `Idempotency-Key`.
     """
     settings = request.settings
-    signer = signer_of(settings)
+    keys = keys_of(settings)
     credential = _credential(request, wanted.terminal_id)
     pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
 
-    def exchange(session: Session) -> tuple[int, TerminalExchangeShown]:
+    def exchange(session: Session) -> tuple[int, TerminalExchanged]:
         asked = wanted.wanted(supply_point_id, credential=credential, by=request.person.id)
-        return 201, TerminalExchangeShown.of(service.exchange(session, asked, pace=pace, now=request.now))
+        shown = TerminalExchangeShown.of(service.exchange(session, asked, pace=pace, now=request.now))
+        pinned = pin(session, [wanted.terminal_id], keys)
+        # What is kept for a retry holds no credential; it is put in below, each time.
+        registered = TerminalRegistered.of(wanted.terminal_id, credential="", pinned=pinned)
+        return 201, TerminalExchanged(exchange=shown, registered=registered)
 
     stored = await request.once(exchange)
-    registered = TerminalRegistered.of(
-        wanted.terminal_id, credential=credential, public_key_pem=signer.public_key_pem(), key_id=signer.key_id
-    )
-    shown = TerminalExchangeShown.model_validate_json(bytes(stored.body))
-    body = TerminalExchanged(exchange=shown, registered=registered).model_dump_json().encode()
+    kept = TerminalExchanged.model_validate_json(bytes(stored.body))
+    registered = kept.registered.model_copy(update={"credential": credential})
+    body = kept.model_copy(update={"registered": registered}).model_dump_json().encode()
     headers = {name: value for name, value in stored.headers.items() if name != "content-length"}
     return Response(body, status_code=stored.status_code, headers=headers)
 

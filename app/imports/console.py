@@ -25,7 +25,7 @@ from app.imports.writer import credentials, template
 from app.load_control.service import Pace
 from app.settings import Settings
 from app.staff.queries import find_by_sign_in_name
-from app.terminals.routes import signer_of
+from app.terminals.routes import keys_of, pin
 from app.terminals.schemas import TerminalRegistered
 
 FAULTY = 1
@@ -136,7 +136,7 @@ def _take_over(
     by = _importer(session, order.sign_in_name)
     act_for(session, typist(staff_member_id=by.id, sign_in_name=by.sign_in_name))
     # Before the work: a service without its key could let no terminal in.
-    signer = signer_of(settings) if order.kind is Kind.TERMINALS else None
+    keys = keys_of(settings) if order.kind is Kind.TERMINALS else None
     done = service.take_over(
         session,
         upload,
@@ -146,12 +146,11 @@ def _take_over(
         dry_run=order.dry_run,
         progress=lambda count: progress.advance(task, count),
     )
-    if signer is not None and order.credentials is not None and not order.dry_run:
+    if keys is not None and order.credentials is not None and not order.dry_run:
         # Before the commit: credentials of terminals that were not registered harm nobody, lost ones do.
-        public_key_pem = signer.public_key_pem()
+        pinned = pin(session, [name for name, _ in done.credentials], keys)
         registered = [
-            TerminalRegistered.of(name, credential=secret, public_key_pem=public_key_pem, key_id=signer.key_id)
-            for name, secret in done.credentials
+            TerminalRegistered.of(name, credential=secret, pinned=pinned) for name, secret in done.credentials
         ]
         _save(registered, order.credentials)
     return done

@@ -30,7 +30,8 @@ from app.imports.service import Imported, Importer, LinesAtFault, Upload
 from app.load_control.service import Pace
 from app.roles import Role
 from app.settings import Settings
-from app.terminals.routes import signer_of
+from app.terminals.routes import keys_of, pin
+from app.terminals.rules import Pinned
 from app.terminals.schemas import TerminalRegistered
 
 router = APIRouter(prefix="/imports", tags=["imports"])
@@ -187,12 +188,15 @@ async def import_contracts(file: File) -> ImportDone:
 async def import_terminals(file: File) -> TerminalsImported:
     """All lines or none. The answer holds the credentials in clear, once."""
     settings: Settings = file.request.app.state.settings
-    signer = signer_of(settings)
-    done = await file.do(lambda session: file.take_over(session, Kind.TERMINALS))
-    public_key_pem = signer.public_key_pem()
+    keys = keys_of(settings)
+
+    def take_over(session: Session) -> tuple[Imported, Pinned]:
+        done = file.take_over(session, Kind.TERMINALS)
+        return done, pin(session, [name for name, _ in done.credentials], keys)
+
+    done, pinned = await file.do(take_over)
     registered = [
-        TerminalRegistered.of(name, credential=credential, public_key_pem=public_key_pem, key_id=signer.key_id)
-        for name, credential in done.credentials
+        TerminalRegistered.of(name, credential=credential, pinned=pinned) for name, credential in done.credentials
     ]
     return TerminalsImported.with_credentials(done, registered)
 

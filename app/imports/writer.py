@@ -94,7 +94,9 @@ def _explained(column: Column) -> tuple[str, ...]:
 
 
 def _flat(value: Any) -> str:
-    return "\n".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        return "\n".join(f"{name}\n{one}" for name, one in value.items())
+    return "\n".join(value) if isinstance(value, list) else "none" if value is None else str(value)
 
 
 def _workbook(sheets: dict[str, Iterable[Sequence[str]]]) -> bytes:

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from app.mqtt.values import (
     ROUNDS_FITTED_AT_MOST,
@@ -40,6 +40,7 @@ class Op(StrEnum):
     CLOSE = "close"
     GUARANTEE = "guarantee"
     CONFIGURE = "configure"
+    KEYS = "keys"
 
 
 class CreditArgs(Message):
@@ -101,6 +102,12 @@ class ConfigureArgs(Message):
     alarm_hours: HourBits | None = None
 
 
+class KeysArgs(Message):
+    statement: Annotated[str, StringConstraints(max_length=8192)] = Field(
+        description="a key statement: compact JWS, signed by the anchor"
+    )
+
+
 ARGS_MODELS: dict[Op, type[Message]] = {
     Op.CREDIT: CreditArgs,
     Op.CONTROL: ControlArgs,
@@ -110,6 +117,7 @@ ARGS_MODELS: dict[Op, type[Message]] = {
     Op.CLOSE: CloseArgs,
     Op.GUARANTEE: GuaranteeArgs,
     Op.CONFIGURE: ConfigureArgs,
+    Op.KEYS: KeysArgs,
 }
 
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic.json_schema import models_json_schema
 
 from app.mqtt import messages, topics
+from app.mqtt.keys import STATEMENT_TYPE, KeyStatement
 from app.mqtt.messages import ARGS_MODELS, UP_MODELS, CommandClaims, Message
 from app.mqtt.signing import ALGORITHM
 
@@ -31,6 +32,7 @@ SCHEMAS: dict[str, type[Message]] = {
     **{kind: model for kind, model in UP_MODELS.items() if kind != "backfill"},
     **{kind: model for kind, model in DOWN_MODELS.items() if kind != "command"},
     "command-claims": CommandClaims,
+    "key-statement": KeyStatement,
     **{f"args-{op}": model for op, model in ARGS_MODELS.items()},
 }
 
@@ -86,7 +88,8 @@ def schema(name: str) -> dict[str, Any]:
 def asyncapi() -> dict[str, Any]:
     """Return the AsyncAPI 3.0 document of the whole contract, from the service's point of view."""
     kinds = [*(("up", kind) for kind in topics.UP_KINDS), *(("dn", kind) for kind in topics.DOWN_KINDS)]
-    models = dict.fromkeys([*UP_MODELS.values(), *DOWN_MODELS.values(), *ARGS_MODELS.values()])
+    told: list[type[Message]] = [*UP_MODELS.values(), *DOWN_MODELS.values(), *ARGS_MODELS.values(), KeyStatement]
+    models: dict[type[Message], Any] = dict.fromkeys(told)
     return {
         "asyncapi": "3.0.0",
         "id": "urn:wattgate:terminal-protocol:v1",
@@ -226,13 +229,17 @@ def _signed() -> dict[str, Any]:
         "pattern": _COMPACT_JWS,
         "maxLength": topics.MAX_PAYLOAD_BYTES,
         "description": (
-            "Compact JWS (RFC 7515). The terminal accepts this algorithm and its pinned key id only. The payload is "
-            "the claims as UTF-8 JSON; `args` has the shape that `op` names."
+            "Compact JWS (RFC 7515). The terminal accepts this algorithm and the keys that it trusts only. The "
+            "payload is the claims as UTF-8 JSON; `args` has the shape that `op` names."
         ),
-        "x-jws-header": {"alg": ALGORITHM, "kid": "the key id given at registration", "typ": "lm-command+jws"},
+        "x-jws-header": {"alg": ALGORITHM, "kid": "id of a key that the terminal trusts", "typ": "lm-command+jws"},
         "x-jws-claims": {"$ref": f"#/components/schemas/{CommandClaims.__name__}"},
         "x-jws-args": {
             op.value: {"$ref": f"#/components/schemas/{model.__name__}"} for op, model in ARGS_MODELS.items()
+        },
+        "x-key-statement": {
+            "jws-header": {"alg": ALGORITHM, "typ": STATEMENT_TYPE},
+            "jws-payload": {"$ref": f"#/components/schemas/{KeyStatement.__name__}"},
         },
     }
 

@@ -18,6 +18,7 @@ from app.mqtt.claims import (
     ControlArgs,
     CreditArgs,
     GuaranteeArgs,
+    KeysArgs,
     LimitArgs,
     Op,
     Step,
@@ -36,6 +37,7 @@ from app.mqtt.values import (
     Counter,
     Guarantee,
     HourBits,
+    KeysHeld,
     Message,
     Minutes,
     Moment,
@@ -87,6 +89,8 @@ __all__ = [
     "GuaranteeArgs",
     "Heartbeat",
     "HourBits",
+    "KeysArgs",
+    "KeysHeld",
     "LimitArgs",
     "Message",
     "MeterReading",
@@ -135,6 +139,7 @@ class AckDetail(Message):
     until: Moment | None = Field(default=None, description="delaying: when the cut will come")
     remaining_before_wh: Wh | None = None
     remaining_after_wh: Wh | None = None
+    keys: KeysHeld | None = Field(default=None, description="keys: what is trusted now")
     note: Sentence | None = None
 
 
@@ -167,6 +172,7 @@ class Birth(Message):
     slots: dict[SlotName, Counter] = Field(max_length=32, description="last applied version of each slot")
     state: State
     results: list[CommandResult] = Field(max_length=RESULTS_KEPT)
+    keys: KeysHeld | None = Field(default=None, description="left out: as pinned at registration")
 
 
 class Death(Message):

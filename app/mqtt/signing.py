@@ -1,7 +1,9 @@
 """Signed commands: compact JWS with EdDSA over Ed25519, `kid` and `alg` pinned by the terminal."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -15,7 +17,7 @@ _JWS = jwt.PyJWS(algorithms=[ALGORITHM])
 
 
 class BadSignatureError(ValueError):
-    """The command is not signed by the pinned key, or is no command at all."""
+    """The command is not signed by a trusted key, or is no command at all."""
 
 
 class CommandSigner:
@@ -42,8 +44,12 @@ class CommandSigner:
         headers = {"kid": self.key_id, "typ": "lm-command+jws"}
         return _JWS.encode(payload, self._private_key, algorithm=ALGORITHM, headers=headers).encode()
 
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        return self._private_key.public_key()
+
     def public_key_pem(self) -> str:
-        return public_pem(self._private_key.public_key())
+        return public_pem(self.public_key)
 
 
 def new_private_key_pem() -> bytes:
@@ -57,38 +63,66 @@ def public_pem(key: Ed25519PublicKey) -> str:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+def public_key_of(pem: str) -> Ed25519PublicKey:
+    """Read a public key in PEM.
+
+    Raises:
+        TypeError: a key of another kind.
+        ValueError: no key.
+    """
+    key = serialization.load_pem_public_key(pem.encode())
+    if not isinstance(key, Ed25519PublicKey):
+        raise TypeError("the public key must be Ed25519")
+    return key
+
+
+class Verified(NamedTuple):
+    """The claims of a command whose signature holds, and the id of the key that signed it."""
+
+    claims: CommandClaims
+    key_id: str
+
+
+def verified(token: bytes, keys: Mapping[str, Ed25519PublicKey]) -> Verified:
+    """Check a command against the keys that are trusted, by their ids.
+
+    Raises:
+        BadSignatureError: not a JWS, another key or algorithm, a signature that fails, or unreadable claims.
+    """
+    try:
+        key_id = str(_JWS.get_unverified_header(token).get("kid"))
+        if key_id not in keys:
+            raise BadSignatureError(f"key id {key_id!r} is not trusted")
+        payload = _JWS.decode_complete(token, keys[key_id], algorithms=[ALGORITHM])["payload"]
+    except jwt.PyJWTError as error:
+        raise BadSignatureError(str(error)) from error
+    try:
+        return Verified(CommandClaims.model_validate_json(payload), key_id)
+    except ValidationError as error:
+        raise BadSignatureError(f"signed, but no command: {error.error_count()} errors") from error
+
+
 class CommandVerifier:
-    """The terminal's side: checks a command against the one key that it was given at registration."""
+    """Checks commands against one key, as a terminal does that was never given another."""
 
     def __init__(self, public_key_pem: str, *, key_id: str) -> None:
-        key = serialization.load_pem_public_key(public_key_pem.encode())
-        if not isinstance(key, Ed25519PublicKey):
-            raise TypeError("the pinned key must be Ed25519")
-        self._public_key = key
-        self._key_id = key_id
+        self._keys = {key_id: public_key_of(public_key_pem)}
 
     def verify(self, token: bytes) -> CommandClaims:
-        """Return the claims of a command whose signature holds.
+        """Return the claims of a command; raises as :func:`verified` does."""
+        return verified(token, self._keys).claims
 
-        Raises:
-            BadSignatureError: not a JWS, another key or algorithm, a signature that fails, or unreadable claims.
-        """
-        try:
-            verified = _JWS.decode_complete(token, self._public_key, algorithms=[ALGORITHM])
-        except jwt.PyJWTError as error:
-            raise BadSignatureError(str(error)) from error
-        if verified["header"].get("kid") != self._key_id:
-            raise BadSignatureError(f"key id {verified['header'].get('kid')!r} is not the pinned one")
-        try:
-            return CommandClaims.model_validate_json(verified["payload"])
-        except ValidationError as error:
-            raise BadSignatureError(f"signed, but no command: {error.error_count()} errors") from error
+
+def unverified(token: bytes) -> dict[str, Any]:
+    """Return what a token claims to be, to be trusted in nothing; empty where it cannot be read."""
+    try:
+        claimed = json.loads(_JWS.decode_complete(token, options={"verify_signature": False})["payload"])
+    except (jwt.PyJWTError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return claimed if isinstance(claimed, dict) else {}
 
 
 def unverified_command_id(token: bytes) -> str | None:
     """Return the id that an unverifiable command claims to have, for the refusal; trust nothing else in it."""
-    try:
-        unverified = _JWS.decode_complete(token, options={"verify_signature": False})
-        return str(json.loads(unverified["payload"])["id"])
-    except (jwt.PyJWTError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+    claimed = unverified(token)
+    return str(claimed["id"]) if "id" in claimed else None

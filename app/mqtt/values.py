@@ -61,6 +61,7 @@ OrderNo = Annotated[int, Field(ge=0, le=2**32 - 1)]
 RoundNo = Annotated[int, Field(ge=1, le=ROUNDS_FITTED_AT_MOST)]
 Rounds = Annotated[str, StringConstraints(pattern=r"^[01-]{8}$")]
 HourBits = Annotated[str, StringConstraints(pattern=r"^[01]{24}$")]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 SlotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,32}$")]
 
 
@@ -108,6 +109,13 @@ class State(Message):
     limit_w: Watt | None = None
     rounds: Rounds = Field(description="8 characters: 1 closed, 0 tripped, - not fitted")
     guarantee: Guarantee
+
+
+class KeysHeld(Message):
+    """Which keys a terminal trusts: those of its last key statement, before the first those that it has pinned."""
+
+    serial: Counter
+    kids: list[Word] = Field(max_length=8)
 
 
 class RefusalCode(StrEnum):

@@ -322,6 +322,7 @@ def _read_birth(batch: Batch, terminal_id: str, told: messages.Birth) -> None:
             firmware=told.firmware,
             spool=(told.spool.id, told.spool.first),
             results={str(one.command_id): (AckStep(one.step), one.code) for one in told.results},
+            keys_told=told.keys.model_dump(mode="json") if told.keys else None,
         )
     )
     batch.deaths.discard((terminal_id, told.session))

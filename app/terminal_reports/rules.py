@@ -51,6 +51,7 @@ class Seen(NamedTuple):
     firmware: str | None = None
     spool: tuple[UUID, int] | None = None
     results: dict[str, tuple[AckStep, str | None]] | None = None
+    keys_told: dict[str, Any] | None = None
 
 
 class Unreadable(NamedTuple):
@@ -119,7 +120,11 @@ def last_seen(seen: Iterable[Seen]) -> dict[str, Seen]:
         before = found.get(row.terminal_id)
         if before is not None and row.boot is None and before.boot is not None and before.session == row.session:
             found[row.terminal_id] = row._replace(
-                boot=before.boot, firmware=before.firmware, spool=before.spool, results=before.results
+                boot=before.boot,
+                firmware=before.firmware,
+                spool=before.spool,
+                results=before.results,
+                keys_told=before.keys_told,
             )
         else:
             found[row.terminal_id] = row

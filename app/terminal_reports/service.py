@@ -172,12 +172,15 @@ def _note_presence(
                 echo=row.echo,
                 boot=row.boot,
                 firmware=row.firmware,
+                keys_told=row.keys_told,
             )
             for row in seen.values()
         ],
         challenges=challenges,
         now=now,
     )
+    keys_told = {one.terminal_id: one.detail["keys"] for one in batch.answers if "keys" in one.detail}
+    presence.note_keys(session, keys_told)
     counters = [
         Counter(
             terminal_id=row.terminal_id,
@@ -293,6 +296,10 @@ def _follow_up(
     )
     evidence = _evidence(session, batch, seen, set(waiting) | answered, births=births, now=heard_at)
     changed += commands.weigh(session, evidence, clock=pace.clock, now=now)
+    # What was refused for its key is worth another try at once.
+    rekeyed = {one.terminal_id for one in changed if one.op is Op.KEYS and one.state is CommandState.EXECUTED}
+    if rekeyed:
+        commands.retry_at_birth(session, rekeyed, now=now)
     shown = [one.command_id for one in changed if one.op is Op.WARN and one.state is CommandState.EXECUTED]
     served = notices.mark_shown(session, shown, now=now) if shown else []
     again = sorted({*crossed, *served, *(one.supply_point_id for one in changed if _may_change_the_stage(one))})

@@ -1,10 +1,10 @@
-"""Tables of terminals, the rounds fitted to them, and what each last told about itself."""
+"""Tables of terminals, the rounds fitted to them, what each last told, and which keys may command them."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,6 +22,8 @@ class Terminal(Base):
     safe_load_w: Mapped[int] = mapped_column(BigInteger)
     credential_hash: Mapped[str] = mapped_column(String(100))
     mosquitto_hash: Mapped[str | None] = mapped_column(String(120))
+    #: Serial of the key statement and ids of the keys that it was given to pin; None: given by an earlier version.
+    keys_pinned: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     last_version: Mapped[int] = mapped_column(BigInteger, default=0)
     last_order_no: Mapped[int] = mapped_column(BigInteger, default=0)
     registered_at: Mapped[datetime]
@@ -85,5 +87,19 @@ class TerminalLive(Base):
     state: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     state_at: Mapped[datetime | None]
     told_at: Mapped[datetime | None]
+    #: The same of the keys that it trusts now; None where it has not told.
+    keys_told: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+
+class RecordedStatement(Base):
+    """What the anchor states about the keys that may sign: public halves by their ids; only ever added."""
+
+    __tablename__ = "key_statements"
+
+    serial: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    statement: Mapped[str] = mapped_column(Text)
+    keys: Mapped[dict[str, str]] = mapped_column(JSONB)
+    issued_at: Mapped[datetime]
+    recorded_at: Mapped[datetime]

@@ -27,6 +27,7 @@ class Told:
     echo: str | None = None
     boot: int | None = None
     firmware: str | None = None
+    keys_told: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +52,13 @@ _TOLD = text("""
            power_at = CASE WHEN told.active_power_w IS NULL THEN live.power_at ELSE :now END,
            boot = coalesce(told.boot, live.boot), firmware = coalesce(told.firmware, live.firmware),
            challenge = coalesce(told.challenge, live.challenge),
+           keys_told = coalesce(told.keys_told, live.keys_told),
            commandable = told.challenge IS NULL
                          AND (live.commandable OR coalesce(told.echo = live.challenge, false))
       FROM jsonb_to_recordset(CAST(:told AS jsonb)) AS told (
            terminal_id text, session text, uptime_s bigint, clock text, state jsonb, told_at timestamptz,
-           active_power_w bigint, echo text, boot bigint, firmware text, challenge text)
+           active_power_w bigint, echo text, boot bigint, firmware text, challenge text,
+           keys_told jsonb)
      WHERE live.terminal_id = told.terminal_id
        -- A heartbeat that another one has overtaken says nothing new.
        AND (live.session IS DISTINCT FROM told.session OR live.uptime_s <= told.uptime_s)
@@ -141,6 +144,21 @@ def note_counters(session: Session, counters: Collection[Counter], *, now: datet
     ]
     values = {"now": now, "memory_s": LOAD_MEMORY_S, "largest_w": LARGEST_LOAD_W}
     session.execute(_COUNTED, {"counters": json.dumps(rows), **values})
+
+
+def note_keys(session: Session, told: dict[str, dict[str, Any]]) -> None:
+    """Write which keys terminals trust, as they have told with an answer; an older answer says nothing new."""
+    if not told:
+        return
+    session.execute(
+        text("""
+            UPDATE terminal_live AS live SET keys_told = told.keys
+              FROM jsonb_each(CAST(:told AS jsonb)) AS told (terminal_id, keys)
+             WHERE live.terminal_id = told.terminal_id
+               AND coalesce((live.keys_told->>'serial')::bigint, -1) <= (told.keys->>'serial')::bigint
+        """),
+        {"told": json.dumps(dict(sorted(told.items())))},
+    )
 
 
 def note_deaths(session: Session, deaths: Collection[tuple[str, str]], *, now: datetime) -> None:

@@ -1,14 +1,14 @@
 """Reads of terminals: what is fitted and what they last told."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.terminals.models import Terminal, TerminalLive, TerminalRound
+from app.terminals.models import RecordedStatement, Terminal, TerminalLive, TerminalRound
 
 _SEEN = select(Terminal, TerminalLive).join(TerminalLive, TerminalLive.terminal_id == Terminal.id)
 
@@ -109,3 +109,18 @@ def mosquitto_hashes(session: Session) -> dict[str, str | None]:
     """Return what Mosquitto keeps of each terminal in service; None where it was registered by an earlier version."""
     rows = session.execute(select(Terminal.id, Terminal.mosquitto_hash).where(Terminal.retired_at.is_(None)))
     return {row.id: row.mosquitto_hash for row in rows}
+
+
+def newest_statement(session: Session) -> RecordedStatement | None:
+    return session.scalar(select(RecordedStatement).order_by(RecordedStatement.serial.desc()).limit(1))
+
+
+def kids_trusted(session: Session, terminal_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Return the ids of the keys that each terminal is known to trust: as it has told, else as it was given them."""
+    rows = session.execute(
+        select(Terminal.id, TerminalLive.keys_told, Terminal.keys_pinned)
+        .join(TerminalLive, TerminalLive.terminal_id == Terminal.id)
+        .where(Terminal.id.in_(list(terminal_ids)))
+    )
+    held: list[tuple[str, dict[str, Any] | None]] = [(row.id, row.keys_told or row.keys_pinned) for row in rows]
+    return {terminal_id: keys["kids"] for terminal_id, keys in held if keys is not None}

@@ -1,17 +1,20 @@
 """HTTP in: terminals are registered and looked at."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from sqlalchemy.orm import Session
 
 from app.errors import Refused
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
-from app.mqtt.signing import CommandSigner
+from app.mqtt.keys import ServiceKeys, keys_from_files
 from app.roles import Role
 from app.settings import Settings
 from app.terminals import queries, service
+from app.terminals.rules import Pinned
 from app.terminals.schemas import TerminalRegistered, TerminalShown, TerminalToRegister, TerminalWholeShown
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])
@@ -30,12 +33,11 @@ class SigningKeyMissing(Refused):
     dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
 )
 def register_terminal(wanted: TerminalToRegister, session: Db, now: Now, settings: AppSettings) -> TerminalRegistered:
-    """The answer holds the credential in clear, once; write it into the terminal together with the public key."""
-    signer = signer_of(settings)
+    """The answer holds the credential in clear, once; write it into the terminal together with the public keys."""
+    keys = keys_of(settings)
     credential = service.register(session, wanted.to_register(), now=now)
-    return TerminalRegistered.of(
-        wanted.terminal_id, credential=credential, public_key_pem=signer.public_key_pem(), key_id=signer.key_id
-    )
+    pinned = pin(session, [wanted.terminal_id], keys)
+    return TerminalRegistered.of(wanted.terminal_id, credential=credential, pinned=pinned)
 
 
 @router.get("", summary="List terminals", dependencies=[signed_in()])
@@ -59,17 +61,30 @@ def read_terminal(
     return TerminalWholeShown.whole(seen.terminal, seen.live, rounds)
 
 
-def signer_of(settings: Settings) -> CommandSigner:
-    """Read the key whose public half terminals are given.
+def keys_of(settings: Settings) -> ServiceKeys:
+    """Read the keys whose public halves terminals are given.
 
     Raises:
-        SigningKeyMissing: its file cannot be read.
+        SigningKeyMissing: a file cannot be read.
     """
+    previous_file, previous_id = settings.previous_signing_key_file, settings.previous_signing_key_id
     try:
-        return CommandSigner.from_file(settings.signing_key_file, key_id=settings.signing_key_id)
+        return keys_from_files(
+            (settings.signing_key_file, settings.signing_key_id),
+            (previous_file, previous_id) if previous_file and previous_id else None,
+            settings.anchor_public_key_file,
+        )
     except (OSError, TypeError, ValueError) as error:
         raise SigningKeyMissing(
-            "the key that signs commands cannot be read, so the terminal would have nothing to trust",
+            "a key that signs commands cannot be read, so the terminal would have nothing to trust",
             remedy="ask the people who run the service to make one with `wattgate keygen` and to name its file in "
-            "WATTGATE_SIGNING_KEY_FILE",
+            "WATTGATE_SIGNING_KEY_FILE; where they are set, WATTGATE_PREVIOUS_SIGNING_KEY_FILE and "
+            "WATTGATE_ANCHOR_PUBLIC_KEY_FILE must be readable, too",
         ) from error
+
+
+def pin(session: Session, terminal_ids: Iterable[str], keys: ServiceKeys) -> Pinned:
+    """Choose and note what new terminals trust, see :func:`app.terminals.service.pin`."""
+    return service.pin(
+        session, terminal_ids, keys.public_pems, key_id=keys.current.key_id, anchor_pem=keys.anchor_pem
+    )

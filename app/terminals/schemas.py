@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app.mqtt import topics
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
 from app.terminals.queries import TerminalSeen
+from app.terminals.rules import Pinned
 from app.terminals.service import NewRound, NewTerminal
 
 _LARGEST_POWER_W = 2**40
@@ -79,17 +80,27 @@ class TerminalRegistered(BaseModel):
     credential: str = Field(description="MQTT password; shown here and never again")
     service_public_key_pem: str = Field(description="Ed25519 key that the terminal pins: it signs every command")
     service_key_id: str = Field(description="`kid` of that key", examples=["wattgate-1"])
+    service_keys: dict[str, str] = Field(
+        description="every key that the terminal pins, that one included, by `kid`; during a change of keys two"
+    )
+    keys_serial: int = Field(description="serial of the key statement that lists them; 0 before the first")
+    anchor_public_key_pem: str | None = Field(
+        description="Ed25519 key that the terminal pins for key statements; null: the service has no anchor"
+    )
     publishes_to: list[str] = Field(examples=[["lm/v1/SH-PD-0001/up/birth"]])
     subscribes_to: str = Field(examples=["lm/v1/SH-PD-0001/dn/#"])
 
     @classmethod
-    def of(cls, terminal_id: str, *, credential: str, public_key_pem: str, key_id: str) -> Self:
+    def of(cls, terminal_id: str, *, credential: str, pinned: Pinned) -> Self:
         return cls(
             terminal_id=terminal_id,
             user_name=terminal_id,
             credential=credential,
-            service_public_key_pem=public_key_pem,
-            service_key_id=key_id,
+            service_public_key_pem=pinned.keys[pinned.key_id],
+            service_key_id=pinned.key_id,
+            service_keys=dict(pinned.keys),
+            keys_serial=pinned.serial,
+            anchor_public_key_pem=pinned.anchor_pem,
             publishes_to=[topics.up(terminal_id, kind) for kind in topics.UP_KINDS],
             subscribes_to=topics.all_down(terminal_id),
         )
@@ -106,6 +117,7 @@ class TerminalShown(BaseModel):
     commandable: bool = Field(description="it has proved that what is sent reaches it")
     seen_at: datetime | None = Field(description="when it last told anything")
     firmware: str | None = Field(examples=["1.4.0"])
+    keys_serial: int | None = Field(description="serial of the key statement that it holds; null: it has not told")
 
     @classmethod
     def of(cls, seen: TerminalSeen) -> "TerminalShown":
@@ -169,4 +181,5 @@ def _shown(terminal: Terminal, live: TerminalLive) -> dict[str, Any]:
         "commandable": live.online and live.commandable,
         "seen_at": live.seen_at,
         "firmware": live.firmware,
+        "keys_serial": (live.keys_told or {}).get("serial"),
     }

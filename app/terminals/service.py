@@ -1,13 +1,14 @@
 """Changes to terminals: registration, their two counters, retirement."""
 
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 import bcrypt
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,8 @@ from app.audit.rules import Deed
 from app.database import Step, sqlstate, together
 from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
-from app.terminals.rules import SALT_BYTES, mosquitto_hash
+from app.terminals.queries import newest_statement
+from app.terminals.rules import SALT_BYTES, Pinned, mosquitto_hash, to_pin
 
 #: A credential is 256 random bits, so nobody can guess it and the hash need not be slow: a fleet signs in at once.
 _BCRYPT_ROUNDS = 4
@@ -154,6 +156,29 @@ def _fit(session: Session, new: NewTerminal, *, credential: str, before: Termina
     deed = Deed(action="terminal.registered", subject_kind="terminal", subject=new.terminal_id, after=asdict(new))
     audit.record(session, deed, at=now)
     return fitted
+
+
+def pin(
+    session: Session, terminal_ids: Iterable[str], own: Mapping[str, str], *, key_id: str, anchor_pem: str | None
+) -> Pinned:
+    """Return what new terminals are given to trust, and note it with each; for the arguments see :func:`to_pin`.
+
+    Raises:
+        KeyNotStated: the last key statement does not list the key that signs.
+    """
+    last = newest_statement(session)
+    pinned = to_pin(
+        own,
+        key_id=key_id,
+        anchor_pem=anchor_pem,
+        serial=last.serial if last else 0,
+        stated=frozenset(last.keys) if last else None,
+    )
+    session.execute(
+        update(Terminal).where(Terminal.id.in_(list(terminal_ids))).values(keys_pinned=pinned.kept),
+        execution_options={"synchronize_session": False},
+    )
+    return pinned
 
 
 def next_version(session: Session, terminal_id: str) -> int:

@@ -21,8 +21,8 @@ VOCABULARY = {
 }  # fmt: skip
 FEATURES = (
     "access", "allowances", "audit", "brake", "calendars", "cheques", "closings", "commands", "customers",
-    "emergency", "exchanges", "imports", "ledger", "load_control", "notices", "openings", "orders", "purchases",
-    "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
+    "emergency", "exchanges", "imports", "key_changes", "ledger", "load_control", "notices", "openings", "orders",
+    "purchases", "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
 )  # fmt: skip
 
 

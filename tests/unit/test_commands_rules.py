@@ -57,7 +57,11 @@ SHOWN: dict[Op, tuple[dict[str, Any], dict[str, Any]]] = {
     Op.GUARANTEE: ({"on": False}, {"on": True}),
     Op.CONTROL: ({"enabled": True, "mode": "remote"}, {"enabled": True, "mode": "local"}),
 }
-ARGS: dict[Op, dict[str, Any]] = {op: shown for op, (shown, _) in SHOWN.items()} | {Op.WARN: {}, Op.CONFIGURE: {}}
+ARGS: dict[Op, dict[str, Any]] = {op: shown for op, (shown, _) in SHOWN.items()} | {
+    Op.WARN: {},
+    Op.CONFIGURE: {},
+    Op.KEYS: {},
+}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +75,7 @@ ARGS: dict[Op, dict[str, Any]] = {op: shown for op, (shown, _) in SHOWN.items()}
         (Op.CLOSE, "round-1"),
         (Op.GUARANTEE, "guarantee"),
         (Op.CONFIGURE, "config"),
+        (Op.KEYS, "keys"),
     ],
 )
 def test_every_operation_takes_a_slot_of_the_protocol(op: Op, slot: str) -> None:
@@ -94,6 +99,7 @@ def test_trip_and_close_of_a_round_share_its_slot() -> None:
         (Op.GUARANTEE, {"on": False}, CommandClass.CUT),
         (Op.WARN, {}, CommandClass.OTHER),
         (Op.CONFIGURE, {}, CommandClass.OTHER),
+        (Op.KEYS, {}, CommandClass.OTHER),
     ],
 )
 @pytest.mark.parametrize("limit_w", [None, 300_000])
@@ -285,7 +291,7 @@ def test_what_a_state_can_show_can_be_proved_and_the_rest_is_over_once_carried_o
     assert set(SHOWN) == PROVABLE
 
 
-@pytest.mark.parametrize("op", [Op.WARN, Op.CONFIGURE])
+@pytest.mark.parametrize("op", [Op.WARN, Op.CONFIGURE, Op.KEYS])
 def test_no_state_shows_a_warning_or_a_setting(op: Op) -> None:
     assert effect_shows(op, {}, STATE) is None
 

@@ -15,6 +15,7 @@ from app.imports import reader, writer
 from app.imports.columns import LAYOUTS
 from app.imports.facts import Kind
 from app.imports.reader import FileUnusable, read_table
+from app.terminals.rules import Pinned
 from app.terminals.schemas import TerminalRegistered
 
 ROWS = rows_of(Kind.CONTRACTS, [a_contract_line(), a_contract_line(2)])
@@ -150,7 +151,8 @@ def test_a_template_of_another_kind_is_refused() -> None:
 
 def test_credentials_that_look_like_formulas_stay_text(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("kept") / "secrets.xlsx"
-    one = TerminalRegistered.of("SH-PD-0001", credential="=1+1", public_key_pem="-----BEGIN", key_id="@1")
+    pinned = Pinned(key_id="@1", keys={"@1": "-----BEGIN"}, serial=0, anchor_pem=None)
+    one = TerminalRegistered.of("SH-PD-0001", credential="=1+1", pinned=pinned)
     writer.credentials([one], path=path)
     book = load_workbook(path)
     (row,) = book.active.iter_rows(min_row=2)

@@ -439,6 +439,7 @@ def test_a_message_is_written_without_what_is_not_set_and_with_milliseconds() ->
 
 
 ARGS: dict[str, dict[str, Any]] = {
+    "keys": {"statement": "e30.e30.c2ln"},
     "credit": {
         "order_no": 1,
         "mode": "append",
