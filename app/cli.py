@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
+from app.conformance import commands as conformance
 from app.logs import log_as_json
 from app.operations import commands as operations
 from app.operations.startup import Check, PartMissing, broker_missing, database_missing, wait_for_parts
@@ -361,6 +362,7 @@ def bench(
 
 
 operations.register(command_line)
+conformance.register(command_line)
 
 
 def main() -> None:
