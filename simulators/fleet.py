@@ -182,7 +182,10 @@ class Fleet:
 
     def _run(self) -> None:
         while self._orderly is None:
-            wait_s = self._due[0][0] - self.profile.clock.now().machine_s if self._due else _IDLE_AT_MOST_S
+            wait_s = _IDLE_AT_MOST_S
+            if self._due:
+                clock = self.profile.clock
+                wait_s = (self._due[0][0] - clock.now().machine_s) / clock.machine_factor
             for key, events in self._selector.select(max(0, min(wait_s, _IDLE_AT_MOST_S))):
                 if key.data is None:
                     self._wake_out.recv(4096)
