@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
+from app.conformance import commands as conformance
 from app.logs import log_as_json
 from app.operations import commands as operations
 from app.operations import keys
@@ -373,6 +374,7 @@ def bench(
 
 operations.register(command_line)
 keys.register(command_line)
+conformance.register(command_line)
 
 
 def main() -> None:

@@ -47,6 +47,8 @@ class Outgoing(NamedTuple):
 class Device:
     """One powered-on life of a terminal, from boot to power loss."""
 
+    spool_kind: type[Spool] = Spool
+
     def __init__(self, profile: TerminalProfile, *, site: Site, memory: Memory, factor: int, now: Instant) -> None:
         self.profile = profile
         self.site = site
@@ -55,7 +57,7 @@ class Device:
         self.kept.boot += 1
         self.trust = Trust(profile, self.kept)
         self.clock = DeviceClock(factor=factor, offset=timedelta(microseconds=self.kept.clock_offset_us))
-        self.spool = Spool(memory, capacity=profile.spool_capacity)
+        self.spool = self.spool_kind(memory, capacity=profile.spool_capacity)
         self.session: str | None = None
         self.online = False
         self.echo: str | None = None

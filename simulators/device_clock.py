@@ -28,15 +28,16 @@ class ClockProfile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    factor: int = Field(default=1, ge=1, le=100_000, description="how many times faster than life")
+    factor: int = Field(default=1, ge=1, le=100_000, description="how many times faster than machines live")
     started_at: AwareDatetime = datetime(2000, 1, 1, tzinfo=UTC)
     shown_at: AwareDatetime = datetime(2000, 1, 1, tzinfo=UTC)
+    machine_factor: int = Field(default=1, ge=1, le=100, description="how many times faster than life machines live")
 
     def shown(self, machine_at: datetime) -> datetime:
-        return (self.shown_at + (machine_at - self.started_at) * self.factor).astimezone(UTC)
+        return (self.shown_at + (machine_at - self.started_at) * self.factor * self.machine_factor).astimezone(UTC)
 
     def now(self) -> Instant:
-        return Instant(monotonic(), self.shown(datetime.now(UTC)))
+        return Instant(monotonic() * self.machine_factor, self.shown(datetime.now(UTC)))
 
 
 class DeviceClock:

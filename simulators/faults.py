@@ -26,6 +26,8 @@ class PowerCycle(_Fault):
 
     fault: Literal["power_cycle"] = "power_cycle"
     off_s: _Seconds = 1
+    on_next_command: bool = Field(default=False, description="waits for a command, and strikes before it is acted on")
+    loses_spool: bool = Field(default=False, description="the storage of reports and events is lost with it")
 
 
 class Freeze(_Fault):

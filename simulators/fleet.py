@@ -179,10 +179,17 @@ class Fleet:
             self._thread.join(TAKEN_WITHIN_S)
         else:
             self._close_all()
+        if not self._thread.is_alive():
+            # Not by the loop: it may have seen that it is to end before it was woken.
+            self._wake_in.close()
+            self._wake_out.close()
 
     def _run(self) -> None:
         while self._orderly is None:
-            wait_s = self._due[0][0] - self.profile.clock.now().machine_s if self._due else _IDLE_AT_MOST_S
+            wait_s = _IDLE_AT_MOST_S
+            if self._due:
+                clock = self.profile.clock
+                wait_s = (self._due[0][0] - clock.now().machine_s) / clock.machine_factor
             for key, events in self._selector.select(max(0, min(wait_s, _IDLE_AT_MOST_S))):
                 if key.data is None:
                     self._wake_out.recv(4096)
@@ -252,5 +259,3 @@ class Fleet:
         for link in self._links.values():
             link.close(now, orderly=bool(self._orderly))
         self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()

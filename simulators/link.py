@@ -6,9 +6,10 @@ import random
 from simulators import faults
 from simulators.admission import Door
 from simulators.connection import Connection, Frame
+from simulators.defects import parts_with
 from simulators.device import Outgoing
 from simulators.device_clock import Instant
-from simulators.faults import Fault, FaultyWire, LinkFaults
+from simulators.faults import Fault, FaultyWire, LinkFaults, PowerCycle
 from simulators.memory import Memory
 from simulators.profile import FleetProfile, TerminalProfile
 from simulators.terminal import Terminal
@@ -35,7 +36,9 @@ class Link:
         now: Instant,
         connect_s: float,
     ) -> None:
-        self.terminal = Terminal(profile, now=now, factor=fleet.clock.factor, memory=memory)
+        self.terminal = Terminal(
+            profile, now=now, factor=fleet.clock.factor, memory=memory, parts=parts_with(profile.defect)
+        )
         self.connection: Connection | None = None
         self.published = 0
         self.received = 0
@@ -50,6 +53,7 @@ class Link:
         self._attempts = 0
         self._off_until_s: float | None = None
         self._frozen_until_s: float | None = None
+        self._on_next_command: PowerCycle | None = None
         self._keepalive_s = 0.0
 
     @property
@@ -80,6 +84,10 @@ class Link:
         for frame in self._arrived(frames, now=now):
             self.received += 1
             outgoing += self.terminal.receive(frame.kind, frame.payload, now=now, retained=frame.retained)
+            if frame.kind == "command" and self._on_next_command is not None:
+                self._send(outgoing, now=now)
+                self._power_off(now, fault=self._on_next_command)
+                return
         outgoing += self.terminal.step(now)
         self._send(outgoing, now=now)
 
@@ -105,7 +113,7 @@ class Link:
         terminal, site = self.terminal, self.terminal.site
         match fault:
             case faults.PowerCycle():
-                self._power_off(now, off_s=fault.off_s)
+                self._power_off(now, fault=fault)
             case faults.Freeze():
                 self._frozen_until_s = now.machine_s + fault.seconds
             case faults.Outage():
@@ -157,12 +165,18 @@ class Link:
             self.terminal.thaw(now)
         return True
 
-    def _power_off(self, now: Instant, *, off_s: float) -> None:
+    def _power_off(self, now: Instant, *, fault: PowerCycle) -> None:
+        if fault.on_next_command:
+            self._on_next_command = fault.model_copy(update={"on_next_command": False})
+            return
         if self._off_until_s is None:
             self.terminal.power_off(now)
+        if fault.loses_spool:
+            self.terminal.memory.replace_journal([])
         self._frozen_until_s = None
+        self._on_next_command = None
         self._abandon()
-        self._off_until_s = now.machine_s + off_s
+        self._off_until_s = now.machine_s + fault.off_s
 
     def _mind_connection(self, now: Instant) -> None:
         if self.connection is None:

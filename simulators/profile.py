@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -25,6 +26,47 @@ from simulators.load_shapes import Shape
 #: One letter for each hour of the day: s sharp, p peak, f flat, v valley.
 RATE_HOURS = "vvvvvvvvffpppffpppssspfv"
 _ALL_PERCENT = 100
+
+
+class Defect(StrEnum):
+    """What a terminal can be built to do wrong; `simulators.defects` builds it."""
+
+    IGNORES_VERSIONS = "ignores_versions"
+    IGNORES_EXPIRY = "ignores_expiry"
+    IGNORES_UPTIME_BOUND = "ignores_uptime_bound"
+    IGNORES_SESSION = "ignores_session"
+    IGNORES_SIGNATURE = "ignores_signature"
+    IGNORES_KEY_ID = "ignores_key_id"
+    IGNORES_TERMINAL_ID = "ignores_terminal_id"
+    BELIEVES_UNSET_CLOCK = "believes_unset_clock"
+    ACTS_TWICE = "acts_twice"
+    REMEMBERS_FORGERIES = "remembers_forgeries"
+    FORGETS_OUTCOMES = "forgets_outcomes"
+    FORGETS_AT_POWER_LOSS = "forgets_at_power_loss"
+    ANSWERS_BEFORE_ACTING = "answers_before_acting"
+    ARMS_FOR_EVER = "arms_for_ever"
+    OPERATES_WITHOUT_NONCE = "operates_without_nonce"
+    OPERATES_ANYTHING = "operates_anything"
+    CUTS_IN_ONE_STEP = "cuts_in_one_step"
+    RUNS_LATE_CUTS = "runs_late_cuts"
+    KEEPS_CUT_OVER_RECONNECT = "keeps_cut_over_reconnect"
+    CUTS_UNSTOPPABLY = "cuts_unstoppably"
+    TRIPS_UNDER_GUARANTEE = "trips_under_guarantee"
+    HOLDS_ROUNDS_UNDER_GUARANTEE = "holds_rounds_under_guarantee"
+    NEVER_GUARANTEES_ALONE = "never_guarantees_alone"
+    GUARANTEES_FOR_EVER = "guarantees_for_ever"
+    TRIPS_ALL_AT_ONCE = "trips_all_at_once"
+    SHEDS_SAFE_LOAD = "sheds_safe_load"
+    LOWERS_ON_APPEND = "lowers_on_append"
+    TAKES_OLD_ORDERS = "takes_old_orders"
+    ADDS_CREDITS = "adds_credits"
+    TAKES_RETAINED = "takes_retained"
+    RENUMBERS_SPOOL = "renumbers_spool"
+    FORGETS_WHAT_IS_MISSING = "forgets_what_is_missing"
+    KEEPS_SPOOL_ID = "keeps_spool_id"
+    KEEPS_SESSION = "keeps_session"
+    CHANGES_SILENTLY = "changes_silently"
+    REPORTS_FLOATS = "reports_floats"
 
 
 class ProfileError(ValueError):
@@ -97,6 +139,7 @@ class TerminalProfile(_Profile):
     rate_hours: Annotated[str, StringConstraints(pattern=r"^[spfv]{24}$")] = RATE_HOURS
     spool_capacity: Annotated[int, Field(ge=8, le=100_000)] = 4_096
     seed: int = 0
+    defect: Defect | None = Field(default=None, description="planted, for the conformance kit to find")
 
     @model_validator(mode="after")
     def _rounds_agree(self) -> Self:

@@ -16,12 +16,10 @@ from app.mqtt.messages import (
     State,
 )
 from app.mqtt.topics import DOWN_KINDS, MAX_PAYLOAD_BYTES
-from simulators.commands import CommandDesk
-from simulators.device import Device, Outgoing
+from simulators.device import Outgoing
 from simulators.device_clock import YEARS_BELIEVED, Instant
-from simulators.load_control import LoadControl
 from simulators.memory import Kept, Memory, VolatileMemory
-from simulators.operations import Operations
+from simulators.parts import Parts
 from simulators.profile import TerminalProfile
 from simulators.site import Site
 
@@ -43,11 +41,13 @@ class Terminal:
         factor: int = 1,
         memory: Memory | None = None,
         site: Site | None = None,
+        parts: Parts | None = None,
     ) -> None:
         self.profile = profile
         self.memory = memory or VolatileMemory()
         self.site = site or Site(profile)
         self._factor = factor
+        self._parts = parts or Parts()
         self._boot(now)
         self._device.save()
 
@@ -110,7 +110,8 @@ class Terminal:
     def receive(self, kind: str, payload: bytes, *, now: Instant, retained: bool = False) -> list[Outgoing]:
         """Take a frame of ``dn/{kind}``; a command is only stored, the next `step` carries it out."""
         self._advance(now)
-        if retained or kind not in DOWN_KINDS or len(payload) > MAX_PAYLOAD_BYTES:
+        dropped = retained and not self._parts.takes_retained
+        if dropped or kind not in DOWN_KINDS or len(payload) > MAX_PAYLOAD_BYTES:
             return self._device.flush()
         self._device.heard_s = now.machine_s
         if self.kept.guarantee is Guarantee.AUTOMATIC:
@@ -182,11 +183,12 @@ class Terminal:
         return max(device.machine_s, min(due))
 
     def _boot(self, now: Instant) -> None:
-        device = Device(self.profile, site=self.site, memory=self.memory, factor=self._factor, now=now)
+        parts = self._parts
+        device = parts.device(self.profile, site=self.site, memory=self.memory, factor=self._factor, now=now)
         self._device = device
-        self._load_control = LoadControl(device)
-        operations = Operations(device, self._load_control)
-        self._desk = CommandDesk(device, operations=operations)
+        self._load_control = parts.load_control(device)
+        operations = parts.operations(device, self._load_control)
+        self._desk = parts.desk(device, operations=operations)
         self._plan_report()
 
     def _advance(self, now: Instant) -> None:

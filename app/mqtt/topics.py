@@ -29,6 +29,11 @@ def down(terminal_id: str, kind: str) -> str:
     return f"lm/v1/{terminal_id}/dn/{kind}"
 
 
+def all_up(terminal_id: str) -> str:
+    """Return what one listens to who wants all that one terminal tells."""
+    return f"lm/v1/{terminal_id}/up/#"
+
+
 def all_down(terminal_id: str) -> str:
     """Return the one subscription that a terminal holds."""
     return f"lm/v1/{terminal_id}/dn/#"

@@ -1,7 +1,9 @@
 """What people can set, type, ask for and read must stand in the documents, and what stands there must exist."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -54,8 +56,16 @@ def test_no_document_names_a_setting_that_does_not_exist(path: Path) -> None:
     assert {name.lower() for name in named} <= set(Settings.model_fields)
 
 
+def every_command(group: Any, within: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, f"{within}{name} ")
+        else:
+            yield f"{within}{name}", command
+
+
 def test_each_command_and_option_is_documented() -> None:
-    commands = typer.main.get_command(command_line).commands
+    commands = dict(every_command(typer.main.get_command(command_line)))
 
     assert commands
     for name, command in commands.items():
