@@ -1,7 +1,8 @@
 """Run a fleet from a file: ``python -m simulators fleet.yaml``.
 
 Each line on standard input is a fault in JSON, such as
-``{"terminal_id": "SH-0001", "fault": "freeze", "seconds": 5}``; the members are those of `simulators.faults`.
+``{"terminal_id": "SH-0001", "fault": "freeze", "seconds": 5}``; the members are those of `simulators.faults`. A line
+with ``site_code`` types its digits at the terminal's keypad.
 """
 
 import argparse
@@ -54,12 +55,15 @@ def run(fleet_file: Path, *, quiet: bool) -> int:
 
 
 def obey(fleet: Fleet, lines: Iterable[str]) -> None:
-    """Let terminals suffer the fault of each line; a line that cannot be read is told and skipped."""
+    """Let terminals suffer the fault of each line, or type its site code; what cannot be read is told and skipped."""
     for line in lines:
         try:
             members = json.loads(line)
             terminal_id = members.pop("terminal_id")
-            fleet.do(terminal_id, faults.parse(members))
+            if "site_code" in members:
+                fleet.type_code(terminal_id, str(members["site_code"]))
+            else:
+                fleet.do(terminal_id, faults.parse(members))
         except (ValidationError, ValueError, TypeError, AttributeError, KeyError, RuntimeError) as error:
             _log.warning("not understood: %s (%s)", line.strip()[:200], error)
 

@@ -244,9 +244,17 @@ class CommandDesk:
             return
         device.kept.slots[claims.slot] = claims.version
         device.kept.slot_key_ids[claims.slot] = command.key_id
+        if claims.step is Step.OPERATE:
+            self._spend_codes(claims)
         self._finish(CommandResult(command_id=claims.id, step=AckStep.EXECUTED, at=device.stamp, detail=detail))
         if isinstance(command.args, KeysArgs):
             self._drop_untrusted()
+
+    def _spend_codes(self, claims: CommandClaims) -> None:
+        """Let site codes that were given out before a cut give back nothing of it."""
+        kept = self._device.kept
+        given_out = kept.order_no if claims.last_order_no is None else claims.last_order_no
+        kept.codes_spent = max(kept.codes_spent, given_out)
 
     def _drop_untrusted(self) -> None:
         """Refuse what is under way by a key that has just been revoked: armed cuts, delayed ones, all."""

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,8 +25,10 @@ from app.mqtt.messages import (
     TerminalClock,
 )
 from app.mqtt.signing import ALGORITHM, Verified, public_key_of
+from app.mqtt.site_codes import SiteCode
 from simulators.commands import CommandDesk, _UnderWay
 from simulators.device import Device, Outgoing
+from simulators.keypad import Keypad, Typed
 from simulators.load_control import LoadControl
 from simulators.memory import Cause
 from simulators.operations import Operations, RefusedError
@@ -292,6 +295,41 @@ class _KeepsSpoolId(Device):
     spool_kind = _OneSpoolId
 
 
+class _TakesCodesTwice(Keypad):
+    def _is_old(self, code: SiteCode) -> bool:
+        return code.order_no < self._device.kept.order_no
+
+
+class _CountsSlips(Keypad):
+    def take(self, typed: str) -> Typed:
+        said = super().take(typed)
+        if said is Typed.MISTYPED:
+            self._count_wrong()
+        return said
+
+
+class _TakesWrongCodes(Keypad):
+    def _count_wrong(self) -> None:
+        kept = self._device.kept
+        super()._count_wrong()
+        self._apply(SiteCode(order_no=kept.order_no + 1, paid_until_wh=kept.paid_until_wh + 1_000_000))
+
+
+class _ListensToAllCodes(Keypad):
+    def _is_deaf(self) -> bool:
+        return False
+
+
+class _ReleasesLaterCuts(Keypad):
+    def _gives_back(self, code: SiteCode) -> bool:  # noqa: ARG002 - the signature of what it is wrong in
+        return True
+
+
+class _ReleasesWithoutFlag(Keypad):
+    def _apply(self, code: SiteCode) -> None:
+        super()._apply(replace(code, release_rounds=True))
+
+
 _PARTS: dict[Defect, Parts] = {
     Defect.IGNORES_VERSIONS: Parts(desk=_IgnoresVersions),
     Defect.IGNORES_EXPIRY: Parts(desk=_IgnoresExpiry),
@@ -329,4 +367,10 @@ _PARTS: dict[Defect, Parts] = {
     Defect.KEEPS_SESSION: Parts(device=_KeepsSession),
     Defect.CHANGES_SILENTLY: Parts(device=_ChangesSilently),
     Defect.REPORTS_FLOATS: Parts(device=_ReportsFloats),
+    Defect.TAKES_CODES_TWICE: Parts(keypad=_TakesCodesTwice),
+    Defect.COUNTS_SLIPS: Parts(keypad=_CountsSlips),
+    Defect.TAKES_WRONG_CODES: Parts(keypad=_TakesWrongCodes),
+    Defect.LISTENS_TO_ALL_CODES: Parts(keypad=_ListensToAllCodes),
+    Defect.RELEASES_LATER_CUTS: Parts(keypad=_ReleasesLaterCuts),
+    Defect.RELEASES_WITHOUT_FLAG: Parts(keypad=_ReleasesWithoutFlag),
 }

@@ -16,6 +16,7 @@ from typing import Any, Self
 from simulators.admission import Door
 from simulators.device_clock import Instant
 from simulators.faults import Fault
+from simulators.keypad import Typed
 from simulators.link import Link
 from simulators.memory import FileMemory, Memory, VolatileMemory
 from simulators.profile import FleetProfile
@@ -120,6 +121,22 @@ class Fleet:
             self._settle(link)
 
         self._ask(suffer)
+
+    def type_code(self, terminal_id: str, digits: str) -> Typed | None:
+        """Type a site code at a terminal's keypad; returns what its display says, None where it is dark.
+
+        Raises:
+            KeyError: no such terminal.
+        """
+        link = self._links[terminal_id]
+        said: list[Typed | None] = []
+
+        def type_it() -> None:
+            said.append(link.type_code(digits, now=self.profile.clock.now()))
+            self._settle(link)
+
+        self._ask(type_it)
+        return said[0]
 
     def report(self, terminal_ids: Iterable[str] | None = None) -> None:
         """Let terminals, or all, report now; returns when the reports are written to their sockets."""

@@ -10,6 +10,7 @@ from simulators.defects import parts_with
 from simulators.device import Outgoing
 from simulators.device_clock import Instant
 from simulators.faults import Fault, FaultyWire, LinkFaults, PowerCycle
+from simulators.keypad import Typed
 from simulators.memory import Memory
 from simulators.profile import FleetProfile, TerminalProfile
 from simulators.terminal import Terminal
@@ -132,6 +133,15 @@ class Link:
                 site.set_load(fault.percent)
             case faults.Busy():
                 terminal.be_busy(until_s=now.machine_s + fault.seconds)
+
+    def type_code(self, digits: str, *, now: Instant) -> Typed | None:
+        """Type a site code; None from a terminal that is off or stands still."""
+        if self._off_until_s is not None or self.frozen:
+            return None
+        said = self.terminal.type_code(digits, now=now)
+        _log.info("%s site code typed: %s", self._profile.terminal_id, said)
+        self._send(self.terminal.step(now), now=now)
+        return said
 
     def reboot(self, now: Instant, *, after_s: float) -> None:
         """Boot again after something went wrong inside, as a watchdog would make it."""

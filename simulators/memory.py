@@ -26,6 +26,7 @@ class Cause(StrEnum):
     LIMIT = "limit"
     GUARANTEE = "guarantee"
     SITE = "site"
+    SITE_CODE = "site_code"
 
 
 class Metered(BaseModel):
@@ -79,6 +80,10 @@ class Kept(BaseModel):
     keys: dict[str, str] = {}
     keys_serial: int = 0
     results: list[CommandResult] = []
+    #: Site codes of orders up to this one give back nothing: a cut has come after them.
+    codes_spent: int = 0
+    #: Site codes with a MAC that did not fit, since the last one that was applied.
+    wrong_codes: int = 0
 
     @property
     def remaining_wh(self) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from simulators.commands import CommandDesk
 from simulators.device import Device
+from simulators.keypad import Keypad
 from simulators.load_control import LoadControl
 from simulators.operations import Operations
 
@@ -14,4 +15,5 @@ class Parts:
     load_control: type[LoadControl] = LoadControl
     operations: type[Operations] = Operations
     desk: type[CommandDesk] = CommandDesk
+    keypad: type[Keypad] = Keypad
     takes_retained: bool = False

@@ -67,6 +67,12 @@ class Defect(StrEnum):
     KEEPS_SESSION = "keeps_session"
     CHANGES_SILENTLY = "changes_silently"
     REPORTS_FLOATS = "reports_floats"
+    TAKES_CODES_TWICE = "takes_codes_twice"
+    COUNTS_SLIPS = "counts_slips"
+    TAKES_WRONG_CODES = "takes_wrong_codes"
+    LISTENS_TO_ALL_CODES = "listens_to_all_codes"
+    RELEASES_LATER_CUTS = "releases_later_cuts"
+    RELEASES_WITHOUT_FLAG = "releases_without_flag"
 
 
 class ProfileError(ValueError):
@@ -119,6 +125,7 @@ class TerminalProfile(_Profile):
     service_keys: dict[str, str] = Field(default={}, description="further keys that are pinned, PEM by key id")
     keys_serial: Counter = Field(default=0, description="the key statement that held at registration; 0: none")
     anchor_public_key_pem: str | None = Field(default=None, description="null: the keys are never changed")
+    site_key: str | None = Field(default=None, description="base64url, 32 bytes; null: the keypad takes no codes")
     meter_no: Word
     firmware: Word = "wattgate-simulator 1"
     rated_power_w: Annotated[int, Field(ge=0, le=2**40)] = 1_000_000

@@ -18,6 +18,7 @@ from app.mqtt.messages import (
 from app.mqtt.topics import DOWN_KINDS, MAX_PAYLOAD_BYTES
 from simulators.device import Outgoing
 from simulators.device_clock import YEARS_BELIEVED, Instant
+from simulators.keypad import Typed
 from simulators.memory import Kept, Memory, VolatileMemory
 from simulators.parts import Parts
 from simulators.profile import TerminalProfile
@@ -164,6 +165,13 @@ class Terminal:
         """Refuse commands as BUSY up to a machine second."""
         self._desk.busy_until_s = until_s
 
+    def type_code(self, digits: str, *, now: Instant) -> Typed:
+        """Type a site code at the keypad; what it changes is in memory before the display answers."""
+        self._advance(now)
+        said = self._keypad.take(digits)
+        self._device.save()
+        return said
+
     def save(self) -> None:
         """Write the memory now, as a device does when its supply fades."""
         self._device.save()
@@ -189,6 +197,7 @@ class Terminal:
         self._load_control = parts.load_control(device)
         operations = parts.operations(device, self._load_control)
         self._desk = parts.desk(device, operations=operations)
+        self._keypad = parts.keypad(device, self._load_control)
         self._plan_report()
 
     def _advance(self, now: Instant) -> None:

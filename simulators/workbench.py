@@ -22,8 +22,10 @@ from app.mqtt.messages import (
     parse_up,
 )
 from app.mqtt.signing import CommandSigner
+from app.mqtt.site_codes import SiteCode, key_text, write
 from simulators.device import Outgoing
 from simulators.device_clock import Instant
+from simulators.keypad import Typed
 from simulators.load_shapes import Shape
 from simulators.memory import Memory
 from simulators.operations import read_args, slot_of
@@ -32,6 +34,7 @@ from simulators.site import Site
 from simulators.terminal import Terminal
 
 KEY_ID = "workbench"
+SITE_KEY = bytes(range(32, 64))
 #: A Monday, 08:00 at the site.
 STARTS_AT = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)
 #: Members of a command that are not arguments; `stage` is an argument of `warn`.
@@ -60,6 +63,7 @@ def terminal_profile(**different: Any) -> TerminalProfile:
         "password": "workbench",
         "service_public_key_pem": signer().public_key_pem(),
         "service_key_id": KEY_ID,
+        "site_key": key_text(SITE_KEY),
         "meter_no": "M-0001",
         "rated_power_w": 1_000_000,
         "shape": Shape.STEADY,
@@ -109,6 +113,13 @@ class Workbench:
 
     def receive(self, kind: str, payload: bytes, *, retained: bool = False) -> None:
         self.hear(self.terminal.receive(kind, payload, now=self.now, retained=retained))
+
+    def type_code(self, code: SiteCode | str) -> Typed:
+        """Type a site code at the keypad, one that is made under the terminal's key or digits as they are."""
+        digits = code if isinstance(code, str) else write(code, SITE_KEY)
+        said = self.terminal.type_code(digits, now=self.now)
+        self.step()
+        return said
 
     def receipt(self, *, upto: int, missing: list[list[int]] | None = None) -> None:
         self.receive("receipt", encode(Receipt(spool_id=self.spool_id, upto=upto, missing=missing or [])))

@@ -33,6 +33,7 @@ class Course:
     paid_until_wh: int
     spool_id: str = ""
     sent: dict[str, Sent] = field(default_factory=dict)
+    digits: dict[str, str] = field(default_factory=dict)
     last: str = ""
     seen: set[tuple[str, int]] = field(default_factory=set)
     receipted: set[int] = field(default_factory=set)

@@ -20,6 +20,7 @@ from app.conformance.tokens import Keys
 from app.embedded.broker import SERVICE_USER, EmbeddedBroker
 from app.embedded.ports import LOOPBACK
 from app.mqtt.signing import public_pem
+from app.mqtt.site_codes import KEY_BYTES, key_text
 from app.mqtt.topics import all_up
 from simulators import faults
 from simulators.device_clock import ClockProfile
@@ -36,6 +37,7 @@ _LONG_S = 11
 _AT_ONCE = 16
 _PASSWORD = "conformance"  # noqa: S105 - of simulated terminals on a loopback broker
 _KEY_ID = "conformance"
+_SITE_KEY = bytes(KEY_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +68,14 @@ class SimulatedStand:
         }
         self._fleet.do(self._terminal_id, done[action])
 
+    def type_code(self, digits: str) -> None:
+        self._fleet.type_code(self._terminal_id, digits)
+
 
 def play_on_simulators(trials: list[Trial], *, folder: Path, tell: Tell) -> list[Result]:
     """Play each case on a simulated terminal of its own, many at once; the results are in the order of the trials."""
     names = [f"SIM-{number:04}" for number, _ in enumerate(trials, start=1)]
-    keys = Keys(private_key=Ed25519PrivateKey.generate(), key_id=_KEY_ID)
+    keys = Keys(private_key=Ed25519PrivateKey.generate(), key_id=_KEY_ID, site_key=_SITE_KEY)
     hashed = bcrypt.hashpw(_PASSWORD.encode(), bcrypt.gensalt(rounds=4)).decode()
     with EmbeddedBroker(folder / "broker") as broker:
         broker.set_users(broker.service_password, dict.fromkeys(names, hashed))
@@ -155,6 +160,7 @@ def _profile(
                 password=_PASSWORD,
                 service_public_key_pem=public_key_pem,
                 service_key_id=_KEY_ID,
+                site_key=key_text(_SITE_KEY),
                 meter_no=f"M-{name}",
                 shape=Shape.STEADY,
                 report_interval_s=86_400,

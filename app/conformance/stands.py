@@ -53,6 +53,13 @@ class Stand(Protocol):
             NotRun: nobody here can.
         """
 
+    def type_code(self, digits: str) -> None:
+        """Type a site code at the terminal's keypad.
+
+        Raises:
+            NotRun: nobody here can.
+        """
+
 
 class Desk(Protocol):
     """Who works at a service on trial."""
@@ -93,6 +100,9 @@ class PersonStand:
         if wanted is None:
             raise NotRun(f"{action}: only a rig hits this moment")
         _ask(self._ask, wanted.format(seconds=seconds), action=action)
+
+    def type_code(self, digits: str) -> None:
+        _ask(self._ask, f"Type {digits} at the terminal's keypad", action="type_code")
 
 
 class PersonDesk:

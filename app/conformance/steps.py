@@ -66,6 +66,7 @@ class Send(Words):
     signed: Literal["properly", "by_stranger", "under_foreign_key_id", "with_alg_none", "then_tampered"] = "properly"
     terminal: Literal["this", "another"] = "this"
     nonce: Literal["given", "wrong", "none"] = "given"
+    codes_upto: Literal["held", "next"] | None = Field(default=None, description="cuts: `last_order_no`")
     slot: str | None = None
     retained: bool = False
     unknown_members: bool = False
@@ -76,6 +77,18 @@ class Send(Words):
         if not self.op and self.again is None:
             raise ValueError("say what is sent: op: credit, or again: the name of an earlier command")
         return self
+
+
+class TypeCode(Words):
+    """A site code at the keypad, sound unless it is bent."""
+
+    name: Name | None = Field(default=None, alias="as")
+    again: Name | None = Field(default=None, description="the same digits as that code")
+    more_wh: Annotated[int, Field(ge=0, lt=2**34)] = 1_000_000
+    release: bool = False
+    lift: bool = False
+    bent: Literal["no", "slipped", "by_stranger"] = "no"
+    times: Annotated[int, Field(ge=1, le=10)] = 1
 
 
 class Expect(Words):
@@ -197,6 +210,7 @@ class _OneOf(Words):
 class TerminalStep(_OneOf):
     send: Send | None = None
     cut: Send | None = Field(default=None, description="arm, wait for armed, operate, wait for executed")
+    type_code: TypeCode | None = None
     expect: Expect | None = None
     expect_event: ExpectEvent | None = None
     expect_message: ExpectMessage | None = None
@@ -260,7 +274,7 @@ class ServiceStep(_OneOf):
     wait: WrittenSpan | None = None
 
 
-Needs: TypeAlias = Literal["one_round", "two_rounds", "load"]
+Needs: TypeAlias = Literal["one_round", "two_rounds", "load", "keypad"]
 
 
 class TerminalCase(Words):
@@ -282,6 +296,8 @@ class TerminalCase(Words):
                     raise ValueError(f"step {number} speaks of {name!r}, which no earlier step has sent")
             if isinstance(said, Send):
                 sent.add(said.again or said.name or said.op)
+            if isinstance(said, TypeCode):
+                sent.add(said.again or said.name or "code")
         return self
 
     @property

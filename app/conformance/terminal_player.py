@@ -24,10 +24,12 @@ from app.conformance.steps import (
     Tell,
     TerminalCase,
     TerminalStep,
+    TypeCode,
 )
 from app.conformance.tokens import Keys, written
 from app.mqtt import topics
 from app.mqtt.messages import AckStep, Step
+from app.mqtt.site_codes import SiteCode
 
 #: A terminal that was thrown off may wait for a minute before it comes back.
 _BACK_WITHIN = Span(90, 0)
@@ -48,6 +50,7 @@ class TerminalPlayer:
         self._acts: dict[str, Callable[[Any], None]] = {
             "send": self._send,
             "cut": self._cut,
+            "type_code": self._type_code,
             "tell": self._tell,
             "device": self._device,
             "wait": self._wait,
@@ -111,6 +114,8 @@ class TerminalPlayer:
                 raise NotRun(f"it needs {need.replace('_', ' ')}, and the terminal has {rounds}")
             if need == "load" and self._known.power_w <= 0:
                 raise NotRun("it needs a load, and the terminal measures none")
+            if need == "keypad" and self._keys.site_key is None:
+                raise NotRun("it needs a keypad and the terminal's site key (--site-key-file)")
 
     def _calm(self) -> None:
         """Bring the terminal to where every case begins: told the time, remote, nothing limited or tripped."""
@@ -201,6 +206,8 @@ class TerminalPlayer:
         if said.step is Step.OPERATE and said.nonce != "none":
             given = self._ear.course.sent[said.again].nonce if said.again else None
             claims["nonce"] = given if said.nonce == "given" and given else "0000000000000000"
+        if said.codes_upto is not None:
+            claims["last_order_no"] = known.order_no + (said.codes_upto == "next")
         if said.unknown_members:
             claims |= {"unheard_of": {"deep": [1, 2]}, "args": {**args, "unheard_of": "too"}}
         return claims
@@ -218,8 +225,25 @@ class TerminalPlayer:
     def _cut(self, said: Send) -> None:
         self._send(said.model_copy(update={"step": Step.ARM}))
         self._judge.expect(Expect(answer=AckStep.ARMED))
-        self._send(Send(again=self._ear.course.last, step=Step.OPERATE))
+        self._send(Send(again=self._ear.course.last, step=Step.OPERATE, codes_upto=said.codes_upto))
         self._judge.expect(Expect(answer=AckStep.EXECUTED))
+
+    def _type_code(self, said: TypeCode) -> None:
+        self._ear.act()
+        course, state = self._ear.course, self._known.state
+        name = said.again or said.name or "code"
+        if not said.again:
+            code = SiteCode(
+                order_no=self._known.order_no + 1,
+                paid_until_wh=state["paid_until_wh"] + said.more_wh,
+                release_rounds=said.release,
+                lift_limit=said.lift,
+            )
+            course.digits[name] = self._keys.code(code, bent=said.bent)
+            args = {"order_no": code.order_no, "paid_until_wh": code.paid_until_wh}
+            course.sent[name] = Sent(claims={"id": name, "args": args}, since=course.acted)
+        for _ in range(said.times):
+            self._stand.type_code(course.digits[name])
 
     def _tell(self, said: Tell) -> None:
         self._ear.act()

@@ -15,6 +15,7 @@ from app.conformance.line import CannotRun
 from app.conformance.spans import read as span_of
 from app.conformance.stands import NotRun, Pace
 from app.mqtt.signing import private_key_from_file
+from app.mqtt.site_codes import KEY_BYTES, SiteCode, key_from, write
 
 _SLOTS = {"warn": "warning", "configure": "config"}
 _MAY_CUT = {"trip", "limit", "control", "guarantee"}
@@ -30,14 +31,15 @@ _UNFITTED = "unfitted"
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """The service's signing key as the terminal has pinned it."""
+    """The service's signing key as the terminal has pinned it, and the key of its keypad where there is one."""
 
     private_key: Ed25519PrivateKey
     key_id: str
+    site_key: bytes | None = None
 
     @classmethod
-    def from_file(cls, path: Path, *, key_id: str) -> "Keys":
-        """Read a private key in PEM.
+    def from_file(cls, path: Path, *, key_id: str, site_key_file: Path | None = None) -> "Keys":
+        """Read a private key in PEM, and a site key as registration has shown it.
 
         Raises:
             CannotRun: there is none in that file.
@@ -49,7 +51,18 @@ class Keys:
             raise CannotRun(f"{path}: {error.strerror}.", remedy=remedy) from error
         except (ValueError, TypeError) as error:
             raise CannotRun(f"{path} holds no Ed25519 private key without a password.", remedy=remedy) from error
-        return cls(private_key=key, key_id=key_id)
+        return cls(private_key=key, key_id=key_id, site_key=_site_key(site_key_file) if site_key_file else None)
+
+    def code(self, code: SiteCode, *, bent: str) -> str:
+        """Write a site code as a case says.
+
+        Raises:
+            NotRun: there is no site key.
+        """
+        if self.site_key is None:
+            raise NotRun("it needs the terminal's site key (--site-key-file)")
+        digits = write(code, secrets.token_bytes(KEY_BYTES) if bent == "by_stranger" else self.site_key)
+        return digits[:-1] + str((int(digits[-1]) + 1) % 10) if bent == "slipped" else digits
 
     def sign(self, claims: dict[str, Any], *, how: str) -> bytes:
         """Sign claims as a case says: `properly`, or in one of the ways that must be refused."""
@@ -68,6 +81,16 @@ class Keys:
             changed = json.dumps({**claims, "reason": "tampered"}, ensure_ascii=False).encode()
             return b".".join((head64, _base64(changed), signature))
         return token
+
+
+def _site_key(path: Path) -> bytes:
+    try:
+        return key_from(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise CannotRun(
+            f"{path} holds no site key.",
+            remedy="Give --site-key-file a file with the site_key of the registration, 43 characters.",
+        ) from error
 
 
 def _base64(content: bytes) -> bytes:

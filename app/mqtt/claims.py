@@ -13,6 +13,7 @@ from app.mqtt.values import (
     Message,
     Minutes,
     Moment,
+    OrderNo,
     RoundNo,
     Seconds,
     Sentence,
@@ -135,6 +136,9 @@ class CommandClaims(Message):
     expires_at: Moment
     session: SessionId | None = Field(default=None, description="cut commands: the session it is meant for")
     max_uptime_s: Seconds | None = Field(default=None, description="cut commands: not after this uptime")
+    last_order_no: OrderNo | None = Field(
+        default=None, description="cut commands: site codes up to this order give back nothing that it cuts"
+    )
     nonce: Word | None = Field(default=None, description="operate: the nonce of `armed`")
     stage: Word | None = None
     reason: Sentence

@@ -246,7 +246,9 @@ class EventDetail(Message):
     remaining_after_wh: Wh | None = None
     rounds: Rounds | None = None
     round: RoundNo | None = None
-    cause: Word | None = Field(default=None, description="order, allowance, limit, guarantee, site")
+    cause: Word | None = Field(
+        default=None, description="order, allowance, limit, guarantee, site; site_code: typed at the keypad"
+    )
     power_before_w: Watt | None = None
     power_after_w: Watt | None = Field(default=None, description="two minutes later")
     guarantee: Guarantee | None = None

@@ -8,9 +8,10 @@ The MAC is the first 36 bits of HMAC-SHA-256 under the terminal's own key over `
 ``order_no`` in full (4 bytes) and ``paid_until_wh`` in full (8 bytes, two's complement), big-endian. The terminal
 completes the short numbers upwards from what it holds; a MAC over the full ones makes a wrong completion fail.
 
-**Odds.** A guess is right once in 2^36 = 6.9 * 10^10. A keypad takes five wrong codes in ten minutes, 262 800 a year:
-3.8 * 10^-6 a year at one terminal that somebody types at day and night, one success in 261 000 years. A key is of 256
-bits and another at each terminal, so a code for one says nothing of another.
+**Odds.** A guess is right once in 2^36 = 6.9 * 10^10. After five wrong codes a keypad is deaf (:func:`deaf_s`) and
+soon takes one an hour, 8 800 a year: 1.3 * 10^-7 a year at one terminal that somebody types at day and night, one
+success in 7.8 million years. A key is of 256 bits and another at each terminal, so a code for one says nothing of
+another.
 Source: the form of prepayment tokens (IEC 62055-41, STS), with a keyed hash instead of its cipher.
 """
 
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 DIGITS = 25
 WRONG_CODES_AT_MOST = 5
-LOCKED_S = 600
+_DEAF_S, _DEAF_AT_MOST_S = 600, 3600
 ORDERS_AHEAD_BELOW = 2**7
 ENERGY_AHEAD_BELOW_WH = 2**34
 KEY_BYTES = 32
@@ -83,10 +84,10 @@ class SiteSecret:
         """
         try:
             return cls(bytes.fromhex(path.read_text(encoding="ascii")))
-        except ValueError as error:
+        except ValueError:
             # Without the cause: it could show a part of the secret in a log.
             message = f"{path} must hold 64 hexadecimal digits; make them with `openssl rand -hex 32`"
-            raise ValueError(message) from (error if isinstance(error, UnicodeError) else None)
+            raise ValueError(message) from None
 
     @property
     def id(self) -> str:
@@ -106,7 +107,15 @@ def key_text(key: bytes) -> str:
 
 
 def key_from(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=")
+    """Read what :func:`key_text` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    key = base64.b64decode(text + "=", altchars=b"-_", validate=True)
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a site key has {KEY_BYTES} bytes, not {len(key)}")
+    return key
 
 
 def write(code: SiteCode, key: bytes) -> str:
@@ -166,6 +175,16 @@ def read(typed: str, key: bytes, *, order_no: int, paid_until_wh: int) -> SiteCo
         if _mac(code, key) == mac:
             return code
     raise WrongCodeError("not a code for this terminal as it stands")
+
+
+def deaf_s(wrong: int) -> int:
+    """Return for how long a keypad takes no code after so many wrong ones since the last that was applied.
+
+    None after the fourth, 10 min after the fifth, then 20 and 40 min, and never more than an hour: who stands in the
+    dark with a right code must not be kept from it for longer by whoever typed before.
+    """
+    beyond = wrong - WRONG_CODES_AT_MOST
+    return min(_DEAF_S << min(beyond, 8), _DEAF_AT_MOST_S) if beyond >= 0 else 0
 
 
 def _mac(code: SiteCode, key: bytes) -> int:

@@ -78,6 +78,12 @@ CAUGHT_BY = {
     Defect.KEEPS_SESSION: "birth-first",
     Defect.CHANGES_SILENTLY: "heartbeat-on-change",
     Defect.REPORTS_FLOATS: "report-on-request",
+    Defect.TAKES_CODES_TWICE: "site-code-credits",
+    Defect.COUNTS_SLIPS: "site-code-slipped",
+    Defect.TAKES_WRONG_CODES: "site-code-wrong",
+    Defect.LISTENS_TO_ALL_CODES: "site-code-wrong",
+    Defect.RELEASES_LATER_CUTS: "site-code-before-cut",
+    Defect.RELEASES_WITHOUT_FLAG: "site-code-gives-back",
 }
 
 
