@@ -40,6 +40,7 @@ import app.receipts.routes
 import app.refunds.routes
 import app.shift_closing.routes
 import app.shifts.routes
+import app.site_codes.routes
 import app.staff.routes
 import app.terminal_reports.routes
 import app.terminals.routes
@@ -85,6 +86,7 @@ ROUTERS = [
     app.key_changes.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
+    app.site_codes.routes.router,
     app.brake.routes.router,
     app.calendars.routes.router,
     app.terminal_reports.routes.router,

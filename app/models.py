@@ -20,6 +20,7 @@ import app.openings.models
 import app.purchases.models
 import app.refunds.models
 import app.shifts.models
+import app.site_codes.models
 import app.staff.models
 import app.terminal_reports.models
 import app.terminals.models

@@ -72,6 +72,9 @@ class Settings(OwnerSettings, BackupSettings):
     anchor_public_key_file: Path | None = Field(
         default=None, description="public key (PEM) of the anchor, whose statements say which keys may sign"
     )
+    site_secret_file: Path | None = Field(
+        default=None, description="file with 64 hexadecimal digits, of which the keypad key of each terminal is made"
+    )
     broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
     broker_port: int = Field(default=8883, ge=1, le=65535, description="MQTT broker's port")
     broker_user: str = Field(default="wattgate", description="the service's MQTT user")

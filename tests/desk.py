@@ -69,9 +69,15 @@ class Desk:
 
 
 @contextmanager
-def a_desk(database: Database, *, signing_key_file: Path | None = None, staff: Iterable[Role] = ()) -> Iterator[Desk]:
+def a_desk(
+    database: Database,
+    *,
+    signing_key_file: Path | None = None,
+    site_secret_file: Path | None = None,
+    staff: Iterable[Role] = (),
+) -> Iterator[Desk]:
     """Run the service at a desk with one cashier and their open shift; ``staff`` is hired before it opens."""
-    settings = settings_for(database.application_url)
+    settings = settings_for(database.application_url).model_copy(update={"site_secret_file": site_secret_file})
     if signing_key_file is not None:
         settings = settings.model_copy(update={"signing_key_file": signing_key_file})
     headers = Headers(database, settings=settings)

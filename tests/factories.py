@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.audit import service as audit
@@ -43,13 +43,16 @@ from app.shift_closing.service import Close, NewCount, close, count, judge
 from app.shifts.models import Shift
 from app.shifts.rules import ShiftState
 from app.shifts.service import NewTill, open_shift, open_till
+from app.site_codes.models import IssuedSiteCode
+from app.site_codes.service import Asked
+from app.site_codes.service import give as give_code
 from app.staff.models import Office, StaffMember
 from app.staff.service import NewStaffMember, create_office, hire
 from app.terminals import presence
-from app.terminals.models import Terminal
+from app.terminals.models import Terminal, TerminalLive
 from app.terminals.presence import Counter, Told
 from app.terminals.queries import terminal
-from app.terminals.service import NewRound, NewTerminal, register
+from app.terminals.service import NewRound, NewTerminal, note_site_keys, register
 
 SIGNED_AT = datetime(2026, 3, 1, 1, 0, tzinfo=UTC)
 PASSWORD = "correct horse"
@@ -192,6 +195,21 @@ def an_exchange(
         exchanged_by=by,
     )
     return exchange(session, wanted, pace=Pace(clock=Clock(), report_interval_s=900), now=now)
+
+
+def a_site_code(session: Session, *, now: datetime) -> IssuedSiteCode:
+    """Sell to a terminal that was online once and is not now, and give out a code for it."""
+    contract = a_contract(session)
+    terminal = a_terminal(session, supply_point_id=contract.supply_point_id)
+    cashier = a_person(session, role=Role.CASHIER)
+    note_site_keys(session, [terminal.id], key_id="a-secret")
+    state = a_state(paid_until_wh=0, remaining_wh=0)
+    a_live_terminal(session, terminal_id=terminal.id, now=now, state=state, supplied_wh=0)
+    session.execute(update(TerminalLive).where(TerminalLive.terminal_id == terminal.id).values(online=False))
+    session.expire_all()
+    a_purchase(session, contract=contract, cashier=cashier, now=now)
+    asked = Asked(supply_point_id=contract.supply_point_id, site_key_id="a-secret", asked_by=cashier.id)
+    return give_code(session, asked, clock=Clock(), now=now)
 
 
 def a_state(**changes: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from app.mqtt import topics
 from app.mqtt.keys import ServiceKeys
 from app.mqtt.messages import CommandClaims, Step
 from app.mqtt.signing import CommandSigner
-from app.terminals.models import TerminalLive
+from app.terminals.models import Terminal, TerminalLive
 from app.terminals.queries import kids_trusted
 
 log = structlog.get_logger()
@@ -55,10 +55,12 @@ _MAY_LOWER = """
          (SELECT max((earlier.args->>'paid_until_wh')::bigint) FROM commands AS earlier
            WHERE earlier.terminal_id = commands.terminal_id AND earlier.slot = 'credit'
              AND earlier.version < commands.version AND earlier.attempts > 0
-             AND earlier.state NOT IN ('refused', 'failed')
              AND (earlier.args->>'order_no')::bigint > (terminal_live.state->>'order_no')::bigint
-             AND coalesce(earlier.executed_at, earlier.ended_at, 'infinity')
-                 > terminal_live.state_at - interval '1 microsecond' * {arrives_within_us})))
+             -- A site code may be typed at any time, until the terminal shows its order or a later one.
+             AND (EXISTS (SELECT FROM site_codes WHERE site_codes.command_id = earlier.id)
+                  OR (earlier.state NOT IN ('refused', 'failed')
+                      AND coalesce(earlier.executed_at, earlier.ended_at, 'infinity')
+                          > terminal_live.state_at - interval '1 microsecond' * {arrives_within_us})))))
 """
 
 
@@ -242,9 +244,8 @@ class Dispatcher:
         command.attempts += 1
         command.session = live.session
         command.due_at = now + self._clock.lived(ANSWER_WITHIN_S)
-        signer = self._signer_of(session, command)
         expires_at = command.expires_at or now
-        return [self._signed(command, Step.ARM, signer=signer, now=now, expires_at=expires_at, live=live)]
+        return [self._signed_cut(session, command, Step.ARM, live, now=now, expires_at=expires_at)]
 
     def _operate(self, session: Session, command: Command, live: TerminalLive, *, now: datetime) -> list[Outgoing]:
         armed_at = command.armed_at or now
@@ -256,8 +257,28 @@ class Dispatcher:
         command.operate_sent_at = now
         command.due_at = now + self._clock.lived(2 * ANSWER_WITHIN_S)
         expires_at = now + self._clock.lived(ARM_VALID_S)
+        return [self._signed_cut(session, command, Step.OPERATE, live, now=now, expires_at=expires_at)]
+
+    def _signed_cut(
+        self,
+        session: Session,
+        command: Command,
+        step: Step,
+        live: TerminalLive,
+        *,
+        now: datetime,
+        expires_at: datetime,
+    ) -> Outgoing:
+        # Orders rise under the supply point's lock, which is held: what is given out later comes after this cut.
+        last_order_no = session.scalar(select(Terminal.last_order_no).where(Terminal.id == command.terminal_id))
+        binding = {
+            "session": live.session,
+            "max_uptime_s": self._uptime_bound_s(live, now=now),
+            "last_order_no": last_order_no,
+            "nonce": command.nonce if step is Step.OPERATE else None,
+        }
         signer = self._signer_of(session, command)
-        return [self._signed(command, Step.OPERATE, signer=signer, now=now, expires_at=expires_at, live=live)]
+        return self._signed(command, step, signer=signer, now=now, expires_at=expires_at, **binding)
 
     def _signed(
         self,
@@ -267,7 +288,7 @@ class Dispatcher:
         signer: CommandSigner,
         now: datetime,
         expires_at: datetime,
-        live: TerminalLive | None = None,
+        **binding: Any,
     ) -> Outgoing:
         claims = CommandClaims(
             id=command.id,
@@ -279,11 +300,9 @@ class Dispatcher:
             step=step,
             issued_at=now,
             expires_at=expires_at,
-            session=live.session if live else None,
-            max_uptime_s=self._uptime_bound_s(live, now=now) if live else None,
-            nonce=command.nonce if step is Step.OPERATE else None,
             stage=command.stage,
             reason=command.reason[:400],
+            **binding,
         )
         return Outgoing(command_id=command.id, terminal_id=command.terminal_id, step=step, token=signer.sign(claims))
 

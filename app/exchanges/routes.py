@@ -17,8 +17,9 @@ from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
 from app.http.transaction import Db
 from app.load_control.service import Pace
+from app.mqtt.site_codes import key_text
 from app.roles import Role
-from app.terminals.routes import keys_of, pin
+from app.terminals.routes import keys_of, pin, site_keys_for, site_secret_of
 from app.terminals.schemas import TerminalRegistered
 
 router = APIRouter(prefix="/supply-points/{supply_point_id}", tags=["terminals"])
@@ -38,7 +39,7 @@ async def exchange_terminal(supply_point_id: UUID, wanted: TerminalToExchange, r
     `Idempotency-Key`.
     """
     settings = request.settings
-    keys = keys_of(settings)
+    keys, secret = keys_of(settings), site_secret_of(settings)
     credential = _credential(request, wanted.terminal_id)
     pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
 
@@ -46,13 +47,18 @@ async def exchange_terminal(supply_point_id: UUID, wanted: TerminalToExchange, r
         asked = wanted.wanted(supply_point_id, credential=credential, by=request.person.id)
         shown = TerminalExchangeShown.of(service.exchange(session, asked, pace=pace, now=request.now))
         pinned = pin(session, [wanted.terminal_id], keys)
-        # What is kept for a retry holds no credential; it is put in below, each time.
-        registered = TerminalRegistered.of(wanted.terminal_id, credential="", pinned=pinned)
+        site_keys_for(session, [wanted.terminal_id], secret)
+        # What is kept for a retry holds no secret: not the credential and not the site key; they are put in below.
+        registered = TerminalRegistered.of(
+            wanted.terminal_id, credential="", pinned=pinned, site_key=secret.id if secret else None
+        )
         return 201, TerminalExchanged(exchange=shown, registered=registered)
 
     stored = await request.once(exchange)
     kept = TerminalExchanged.model_validate_json(bytes(stored.body))
-    registered = kept.registered.model_copy(update={"credential": credential})
+    made_of = kept.registered.site_key
+    site_key = key_text(secret.key_of(wanted.terminal_id)) if secret and secret.id == made_of else None
+    registered = kept.registered.model_copy(update={"credential": credential, "site_key": site_key})
     body = kept.model_copy(update={"registered": registered}).model_dump_json().encode()
     headers = {name: value for name, value in stored.headers.items() if name != "content-length"}
     return Response(body, status_code=stored.status_code, headers=headers)

@@ -25,7 +25,7 @@ from app.imports.writer import credentials, template
 from app.load_control.service import Pace
 from app.settings import Settings
 from app.staff.queries import find_by_sign_in_name
-from app.terminals.routes import keys_of, pin
+from app.terminals.routes import keys_of, pin, site_keys_for, site_secret_of
 from app.terminals.schemas import TerminalRegistered
 
 FAULTY = 1
@@ -148,9 +148,11 @@ def _take_over(
     )
     if keys is not None and order.credentials is not None and not order.dry_run:
         # Before the commit: credentials of terminals that were not registered harm nobody, lost ones do.
-        pinned = pin(session, [name for name, _ in done.credentials], keys)
+        names = [name for name, _ in done.credentials]
+        pinned, site_keys = pin(session, names, keys), site_keys_for(session, names, site_secret_of(settings))
         registered = [
-            TerminalRegistered.of(name, credential=secret, pinned=pinned) for name, secret in done.credentials
+            TerminalRegistered.of(name, credential=credential, pinned=pinned, site_key=site_keys.get(name))
+            for name, credential in done.credentials
         ]
         _save(registered, order.credentials)
     return done

@@ -30,7 +30,7 @@ from app.imports.service import Imported, Importer, LinesAtFault, Upload
 from app.load_control.service import Pace
 from app.roles import Role
 from app.settings import Settings
-from app.terminals.routes import keys_of, pin
+from app.terminals.routes import keys_of, pin, site_keys_for, site_secret_of
 from app.terminals.rules import Pinned
 from app.terminals.schemas import TerminalRegistered
 
@@ -188,15 +188,17 @@ async def import_contracts(file: File) -> ImportDone:
 async def import_terminals(file: File) -> TerminalsImported:
     """All lines or none. The answer holds the credentials in clear, once."""
     settings: Settings = file.request.app.state.settings
-    keys = keys_of(settings)
+    keys, secret = keys_of(settings), site_secret_of(settings)
 
-    def take_over(session: Session) -> tuple[Imported, Pinned]:
+    def take_over(session: Session) -> tuple[Imported, Pinned, dict[str, str]]:
         done = file.take_over(session, Kind.TERMINALS)
-        return done, pin(session, [name for name, _ in done.credentials], keys)
+        names = [name for name, _ in done.credentials]
+        return done, pin(session, names, keys), site_keys_for(session, names, secret)
 
-    done, pinned = await file.do(take_over)
+    done, pinned, site_keys = await file.do(take_over)
     registered = [
-        TerminalRegistered.of(name, credential=credential, pinned=pinned) for name, credential in done.credentials
+        TerminalRegistered.of(name, credential=credential, pinned=pinned, site_key=site_keys.get(name))
+        for name, credential in done.credentials
     ]
     return TerminalsImported.with_credentials(done, registered)
 

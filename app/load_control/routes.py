@@ -23,6 +23,7 @@ from app.load_control.schemas import (
 from app.load_control.service import Pace
 from app.notices.queries import list_notices, notices_of
 from app.roles import Role
+from app.site_codes.queries import code_carrying
 from app.terminals.queries import rounds_of
 
 router = APIRouter(tags=["supply points"])
@@ -56,8 +57,10 @@ def read_supply_point(supply_point_id: UUID, session: Db, now: Now, settings: Ap
         session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
     )
     terminal_id = site.terminal.id if site.terminal else ""
+    told = (site.live.state if site.live else None) or {}
     return SupplyPointShown.whole(
         site,
+        site_code=code_carrying(session, terminal_id, order_no=told.get("order_no", 0) + 1),
         facts=found[0].facts if found else None,
         rounds=rounds_of(session, [terminal_id])[terminal_id],
         balances=balances(session, supply_point_id),

@@ -15,6 +15,8 @@ from app.load_control.rules import forecast_trip_at
 from app.notices.models import Notice
 from app.notices.rules import NoticeKind
 from app.quantities import fen_to_yuan
+from app.site_codes.queries import CodeGiven
+from app.site_codes.schemas import SiteCodeShown
 from app.terminals.models import TerminalRound
 from app.terminals.schemas import RoundShown
 
@@ -111,12 +113,14 @@ class SupplyPointShown(SupplyPointListed):
     guarantee: str | None = Field(description="off, ordered or automatic; null: never told", examples=["off"])
     rounds: list[RoundShown]
     balances: BalancesShown
+    site_code: SiteCodeShown | None = Field(description="given out, and not known yet to be typed; null: none")
 
     @classmethod
     def whole(
         cls,
         site: Site,
         *,
+        site_code: CodeGiven | None,
         facts: Facts | None,
         rounds: list[TerminalRound],
         balances: dict[AccountKind, int],
@@ -146,6 +150,7 @@ class SupplyPointShown(SupplyPointListed):
             "guarantee": (state or {}).get("guarantee"),
             "rounds": [RoundShown.of(fitted, state=state) for fitted in rounds],
             "balances": BalancesShown.of(balances),
+            "site_code": SiteCodeShown.maybe(site_code),
         }
         return cls.model_validate(shown)
 

@@ -12,8 +12,17 @@ from app.http.policies import allow, signed_in
 from app.http.transaction import Db, Now, changes_nothing
 from app.load_control.service import Pace
 from app.purchases import queries, service
-from app.purchases.schemas import ContractNo, PurchaseOut, PurchaseRequest, QuoteOut, ReceiptOut, SaleRequest
+from app.purchases.schemas import (
+    ContractNo,
+    PurchaseOut,
+    PurchaseRequest,
+    PurchaseWholeOut,
+    QuoteOut,
+    ReceiptOut,
+    SaleRequest,
+)
 from app.roles import Role
+from app.site_codes.queries import code_carrying
 
 router = APIRouter(prefix="/purchases", tags=["purchases"])
 
@@ -71,5 +80,10 @@ def list_purchases(
 
 
 @router.get("/{purchase_no}", summary="A receipt, and how far its credit has come", dependencies=[signed_in()])
-def read_purchase(purchase_no: Annotated[str, Path(pattern=r"^P[0-9]{8}-[0-9]{7,12}$")], session: Db) -> ReceiptOut:
-    return ReceiptOut.of(queries.receipt(session, purchase_no))
+def read_purchase(
+    purchase_no: Annotated[str, Path(pattern=r"^P[0-9]{8}-[0-9]{7,12}$")], session: Db
+) -> PurchaseWholeOut:
+    found = queries.receipt(session, purchase_no)
+    bought = found.purchase
+    site_code = code_carrying(session, bought.terminal_id, order_no=bought.order_no) if bought.command_id else None
+    return PurchaseWholeOut.whole(found, site_code=site_code)

@@ -13,6 +13,8 @@ from app.purchases.rules import Quote, hours_of_supply
 from app.purchases.service import Sold
 from app.quantities import fen_to_yuan, nanofen_to_fen, yuan_to_fen
 from app.shifts.rules import Tender, TenderKind
+from app.site_codes.queries import CodeGiven
+from app.site_codes.schemas import SiteCodeShown
 
 
 def _whole_fen(amount: str) -> str:
@@ -217,6 +219,16 @@ class ReceiptOut(BaseModel):
             paid_until_wh=purchase.paid_until_wh,
             credit=_credit(found),
         )
+
+
+class PurchaseWholeOut(ReceiptOut):
+    """A purchase with the site code that was given out for it, or for a later order, which contains it."""
+
+    site_code: SiteCodeShown | None = Field(description="without its digits; null: none was given out")
+
+    @classmethod
+    def whole(cls, found: Receipt, *, site_code: CodeGiven | None) -> "PurchaseWholeOut":
+        return cls(**ReceiptOut.of(found).model_dump(), site_code=SiteCodeShown.maybe(site_code))
 
 
 def _credit(found: Receipt) -> CreditOut | None:

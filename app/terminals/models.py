@@ -24,6 +24,8 @@ class Terminal(Base):
     mosquitto_hash: Mapped[str | None] = mapped_column(String(120))
     #: Serial of the key statement and ids of the keys that it was given to pin; None: given by an earlier version.
     keys_pinned: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    #: Which secret its site key was made of when it was given one; None: its keypad takes no codes.
+    site_key_id: Mapped[str | None] = mapped_column(String(16))
     last_version: Mapped[int] = mapped_column(BigInteger, default=0)
     last_order_no: Mapped[int] = mapped_column(BigInteger, default=0)
     registered_at: Mapped[datetime]

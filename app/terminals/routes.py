@@ -11,11 +11,18 @@ from app.http.paging import Page, Paging, page_of
 from app.http.policies import allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
 from app.mqtt.keys import ServiceKeys, keys_from_files
+from app.mqtt.site_codes import SiteSecret, key_text
 from app.roles import Role
 from app.settings import Settings
 from app.terminals import queries, service
 from app.terminals.rules import Pinned
-from app.terminals.schemas import TerminalRegistered, TerminalShown, TerminalToRegister, TerminalWholeShown
+from app.terminals.schemas import (
+    SiteKeyGiven,
+    TerminalRegistered,
+    TerminalShown,
+    TerminalToRegister,
+    TerminalWholeShown,
+)
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])
 
@@ -24,6 +31,12 @@ class SigningKeyMissing(Refused):
     """A terminal pins the service's public key at registration, so there is no registering without one."""
 
     title = "The service has no signing key"
+
+
+class SiteSecretMissing(Refused):
+    """Without it no keypad key can be made, and no code."""
+
+    title = "The service has no secret for site codes"
 
 
 @router.post(
@@ -37,7 +50,10 @@ def register_terminal(wanted: TerminalToRegister, session: Db, now: Now, setting
     keys = keys_of(settings)
     credential = service.register(session, wanted.to_register(), now=now)
     pinned = pin(session, [wanted.terminal_id], keys)
-    return TerminalRegistered.of(wanted.terminal_id, credential=credential, pinned=pinned)
+    site_keys = site_keys_for(session, [wanted.terminal_id], site_secret_of(settings))
+    return TerminalRegistered.of(
+        wanted.terminal_id, credential=credential, pinned=pinned, site_key=site_keys.get(wanted.terminal_id)
+    )
 
 
 @router.get("", summary="List terminals", dependencies=[signed_in()])
@@ -59,6 +75,56 @@ def read_terminal(
     seen = queries.terminal_seen(session, terminal_id)
     rounds = queries.rounds_of(session, [terminal_id])[terminal_id]
     return TerminalWholeShown.whole(seen.terminal, seen.live, rounds)
+
+
+@router.post(
+    "/{terminal_id}/site-key",
+    summary="Show the key of a terminal's keypad",
+    dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
+)
+def give_site_key(
+    terminal_id: Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=100, examples=["SH-PD-0001"])],
+    session: Db,
+    now: Now,
+    settings: AppSettings,
+) -> SiteKeyGiven:
+    """For a terminal that was registered without one, or when the service's secret has changed; write it into it."""
+    secret = site_secret_of(settings)
+    if secret is None:
+        raise SiteSecretMissing(
+            "the service has no secret to make site keys of",
+            remedy="ask the people who run the service to make one with `openssl rand -hex 32` and to name its file "
+            "in WATTGATE_SITE_SECRET_FILE",
+        )
+    service.give_site_key(session, terminal_id, key_id=secret.id, now=now)
+    return SiteKeyGiven(terminal_id=terminal_id, site_key=key_text(secret.key_of(terminal_id)))
+
+
+def site_secret_of(settings: Settings) -> SiteSecret | None:
+    """Read what site keys are made of; None where no site codes are given here.
+
+    Raises:
+        SiteSecretMissing: the file cannot be read.
+    """
+    if settings.site_secret_file is None:
+        return None
+    try:
+        return SiteSecret.from_file(settings.site_secret_file)
+    except (OSError, ValueError) as error:
+        raise SiteSecretMissing(
+            "the secret that site keys are made of cannot be read",
+            remedy="ask the people who run the service to look at the file that WATTGATE_SITE_SECRET_FILE names: it "
+            "holds 64 hexadecimal digits",
+        ) from error
+
+
+def site_keys_for(session: Session, terminal_ids: Iterable[str], secret: SiteSecret | None) -> dict[str, str]:
+    """Return the site keys that new terminals are given, and note of which secret they are made."""
+    if secret is None:
+        return {}
+    keys = {terminal_id: key_text(secret.key_of(terminal_id)) for terminal_id in terminal_ids}
+    service.note_site_keys(session, keys, key_id=secret.id)
+    return keys
 
 
 def keys_of(settings: Settings) -> ServiceKeys:

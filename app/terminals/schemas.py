@@ -87,11 +87,14 @@ class TerminalRegistered(BaseModel):
     anchor_public_key_pem: str | None = Field(
         description="Ed25519 key that the terminal pins for key statements; null: the service has no anchor"
     )
+    site_key: str | None = Field(
+        default=None, description="for its keypad, see site codes in the terminal protocol; null: none are made here"
+    )
     publishes_to: list[str] = Field(examples=[["lm/v1/SH-PD-0001/up/birth"]])
     subscribes_to: str = Field(examples=["lm/v1/SH-PD-0001/dn/#"])
 
     @classmethod
-    def of(cls, terminal_id: str, *, credential: str, pinned: Pinned) -> Self:
+    def of(cls, terminal_id: str, *, credential: str, pinned: Pinned, site_key: str | None = None) -> Self:
         return cls(
             terminal_id=terminal_id,
             user_name=terminal_id,
@@ -101,9 +104,17 @@ class TerminalRegistered(BaseModel):
             service_keys=dict(pinned.keys),
             keys_serial=pinned.serial,
             anchor_public_key_pem=pinned.anchor_pem,
+            site_key=site_key,
             publishes_to=[topics.up(terminal_id, kind) for kind in topics.UP_KINDS],
             subscribes_to=topics.all_down(terminal_id),
         )
+
+
+class SiteKeyGiven(BaseModel):
+    """The key that a terminal's keypad reads site codes under; always the same while the service's secret is."""
+
+    terminal_id: str = Field(examples=["SH-PD-0001"])
+    site_key: str = Field(examples=["XOAq6Bxc4kVIDWhlHWZA5p_rPiBgirMqxNwaAuVP1dE"])
 
 
 class TerminalShown(BaseModel):
@@ -118,6 +129,7 @@ class TerminalShown(BaseModel):
     seen_at: datetime | None = Field(description="when it last told anything")
     firmware: str | None = Field(examples=["1.4.0"])
     keys_serial: int | None = Field(description="serial of the key statement that it holds; null: it has not told")
+    has_site_key: bool = Field(description="its keypad was given a key for site codes")
 
     @classmethod
     def of(cls, seen: TerminalSeen) -> "TerminalShown":
@@ -182,4 +194,5 @@ def _shown(terminal: Terminal, live: TerminalLive) -> dict[str, Any]:
         "seen_at": live.seen_at,
         "firmware": live.firmware,
         "keys_serial": (live.keys_told or {}).get("serial"),
+        "has_site_key": terminal.site_key_id is not None,
     }

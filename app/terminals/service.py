@@ -17,7 +17,7 @@ from app.audit.rules import Deed
 from app.database import Step, sqlstate, together
 from app.errors import Conflict, NotFound
 from app.terminals.models import Terminal, TerminalLive, TerminalRound
-from app.terminals.queries import newest_statement
+from app.terminals.queries import newest_statement, terminal
 from app.terminals.rules import SALT_BYTES, Pinned, mosquitto_hash, to_pin
 
 #: A credential is 256 random bits, so nobody can guess it and the hash need not be slow: a fleet signs in at once.
@@ -59,6 +59,17 @@ class SupplyPointUnknown(NotFound):
             f"No supply point has the id {supply_point_id}, so a terminal cannot stand there.",
             remedy="Take the id from GET /api/v1/supply-points, or sign the contract first.",
             supply_point_id=str(supply_point_id),
+        )
+
+
+class Retired(Conflict):
+    title = "The terminal stands nowhere any more"
+
+    def __init__(self, *, terminal_id: str, retired_at: datetime) -> None:
+        super().__init__(
+            f"Terminal {terminal_id} was taken out of service on {retired_at:%Y-%m-%d}.",
+            remedy="Ask for the terminal that stands at the supply point now (GET /api/v1/supply-points/{id}).",
+            terminal_id=terminal_id,
         )
 
 
@@ -179,6 +190,33 @@ def pin(
         execution_options={"synchronize_session": False},
     )
     return pinned
+
+
+def note_site_keys(session: Session, terminal_ids: Iterable[str], *, key_id: str) -> None:
+    """Note of which secret the site keys were made that terminals are given now."""
+    session.execute(update(Terminal).where(Terminal.id.in_(list(terminal_ids))).values(site_key_id=key_id))
+
+
+def give_site_key(session: Session, terminal_id: str, *, key_id: str, now: datetime) -> None:
+    """Note that a terminal in service is given its site key anew.
+
+    Raises:
+        NoSuchTerminal: no terminal has the id.
+        Retired: it stands nowhere any more.
+    """
+    given = terminal(session, terminal_id)
+    if given.retired_at is not None:
+        raise Retired(terminal_id=terminal_id, retired_at=given.retired_at)
+    deed = Deed(
+        action="terminal.site_key_given",
+        subject_kind="terminal",
+        subject=terminal_id,
+        before={"site_key_id": given.site_key_id},
+        after={"site_key_id": key_id},
+    )
+    given.site_key_id = key_id
+    session.flush()
+    audit.record(session, deed, at=now)
 
 
 def next_version(session: Session, terminal_id: str) -> int:

@@ -55,4 +55,16 @@ SUPPLY = (
                                   AND notice.cut_not_before <= command.executed_at)
         """,
     ),
+    Invariant(
+        name="P5 site codes",
+        says="each site code says what the credit says that it carries, and that credit counts as sent",
+        query="""
+            SELECT code.id AS site_code_id, code.terminal_id, code.order_no, code.paid_until_wh, command.args
+              FROM site_codes AS code LEFT JOIN commands AS command ON command.id = code.command_id
+             WHERE command.op IS DISTINCT FROM 'credit' OR command.terminal_id <> code.terminal_id
+                OR command.supply_point_id <> code.supply_point_id OR command.attempts < 1
+                OR command.args->'order_no' IS DISTINCT FROM to_jsonb(code.order_no)
+                OR command.args->'paid_until_wh' IS DISTINCT FROM to_jsonb(code.paid_until_wh)
+        """,
+    ),
 )

@@ -16,6 +16,7 @@ from factories import (
     a_live_terminal,
     a_person,
     a_purchase,
+    a_site_code,
     a_state,
     a_terminal,
     an_exchange,
@@ -192,6 +193,9 @@ TAMPERED = [
     ("UPDATE commands SET args = args || '{\"value_wh\": \"much\"}'", "P2 credits"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
     ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
+    ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P5 site codes"),
+    ("UPDATE site_codes SET order_no = order_no + 1", "P5 site codes"),
+    ("UPDATE commands SET attempts = 0", "P5 site codes"),
 ]  # fmt: skip
 
 
@@ -209,6 +213,7 @@ def a_days_work(database: Database) -> None:
             a_purchase(session, contract=contract, now=NOW, paid_fen=paid_fen)
         _take_cheques_and_close(session)
         _reverse_a_purchase(session)
+        a_site_code(session, now=NOW)
         taken_over = a_contract(session)
         a_terminal(session, supply_point_id=taken_over.supply_point_id)
         opening = Opening(
