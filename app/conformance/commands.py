@@ -14,9 +14,6 @@ PasswordFile = Annotated[Path | None, typer.Option(help="file with the password 
 CaFile = Annotated[Path | None, typer.Option(help="authorities that have signed the broker's certificate; then TLS")]
 Terminal = Annotated[str, typer.Option(help="id of the terminal, as registered")]
 KeyId = Annotated[str, typer.Option(help="key id that the terminal has pinned")]
-SiteKeyFile = Annotated[
-    Path | None, typer.Option(help="file with the terminal's site key; without it nothing is typed at its keypad")
-]
 Case = Annotated[list[str] | None, typer.Option(help="only this case: its name, or a YAML file; may be repeated")]
 Report = Annotated[Path | None, typer.Option(help="also write what came of each case there, as JSON")]
 Unattended = Annotated[
@@ -30,7 +27,6 @@ def terminal(
     terminal: Terminal,
     signing_key: Annotated[Path, typer.Option(help="private key in PEM whose public key the terminal has pinned")],
     key_id: KeyId = "wattgate-1",
-    site_key_file: SiteKeyFile = None,
     password_file: PasswordFile = None,
     ca_file: CaFile = None,
     case: Case = None,
@@ -42,7 +38,7 @@ def terminal(
 
     wish = Wish(
         broker=broker, password_file=password_file, ca_file=ca_file, terminal_id=terminal, key_file=signing_key,
-        key_id=key_id, site_key_file=site_key_file, names=tuple(case or ()), report=report, unattended=unattended,
+        key_id=key_id, names=tuple(case or ()), report=report, unattended=unattended,
     )  # fmt: skip
     raise typer.Exit(try_terminal(wish, console=console))
 

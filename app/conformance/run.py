@@ -39,7 +39,6 @@ class Wish:
     terminal_id: str = ""
     key_file: Path = Path()
     key_id: str = ""
-    site_key_file: Path | None = None
     names: tuple[str, ...] = ()
     report: Path | None = None
     unattended: bool = False
@@ -50,7 +49,7 @@ def try_terminal(wish: Wish, *, console: Console) -> int:
 
     def run(tell: results.Tell) -> None:
         cases = library.chosen_terminal(wish.names)
-        keys = Keys.from_file(wish.key_file, key_id=wish.key_id, site_key_file=wish.site_key_file)
+        keys = Keys.from_file(wish.key_file, key_id=wish.key_id)
         terminal_id = _terminal_id(wish)
         line = Line(_address(wish, user=SERVICE_USER), client_id="conformance-kit", listens_to=all_up(terminal_id))
         line.open()

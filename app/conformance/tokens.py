@@ -27,6 +27,8 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {
     "warn": {"stage": "conformance", "text": {"zh": "一致性测试", "en": "conformance"}, "sound_hours": "0" * 24},
 }
 _UNFITTED = "unfitted"
+#: The site key lies beside the signing key: `bench-key.site-key` beside `bench-key.pem`.
+SITE_KEY_SUFFIX = ".site-key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,8 @@ class Keys:
     site_key: bytes | None = None
 
     @classmethod
-    def from_file(cls, path: Path, *, key_id: str, site_key_file: Path | None = None) -> "Keys":
-        """Read a private key in PEM, and a site key as registration has shown it.
+    def from_file(cls, path: Path, *, key_id: str) -> "Keys":
+        """Read a private key in PEM, and beside it a site key as registration has shown it.
 
         Raises:
             CannotRun: there is none in that file.
@@ -51,7 +53,7 @@ class Keys:
             raise CannotRun(f"{path}: {error.strerror}.", remedy=remedy) from error
         except (ValueError, TypeError) as error:
             raise CannotRun(f"{path} holds no Ed25519 private key without a password.", remedy=remedy) from error
-        return cls(private_key=key, key_id=key_id, site_key=_site_key(site_key_file) if site_key_file else None)
+        return cls(private_key=key, key_id=key_id, site_key=_site_key(path.with_suffix(SITE_KEY_SUFFIX)))
 
     def code(self, code: SiteCode, *, bent: str) -> str:
         """Write a site code as a case says.
@@ -60,7 +62,7 @@ class Keys:
             NotRun: there is no site key.
         """
         if self.site_key is None:
-            raise NotRun("it needs the terminal's site key (--site-key-file)")
+            raise NotRun(f"it needs the terminal's site key, in a file {SITE_KEY_SUFFIX} beside the signing key")
         digits = write(code, secrets.token_bytes(KEY_BYTES) if bent == "by_stranger" else self.site_key)
         return digits[:-1] + str((int(digits[-1]) + 1) % 10) if bent == "slipped" else digits
 
@@ -83,13 +85,14 @@ class Keys:
         return token
 
 
-def _site_key(path: Path) -> bytes:
+def _site_key(path: Path) -> bytes | None:
     try:
         return key_from(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError) as error:
         raise CannotRun(
-            f"{path} holds no site key.",
-            remedy="Give --site-key-file a file with the site_key of the registration, 43 characters.",
+            f"{path} holds no site key.", remedy="Write the site_key of the registration into it, 43 characters."
         ) from error
 
 

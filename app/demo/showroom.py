@@ -1,6 +1,7 @@
 """The demonstration that runs until Ctrl-C: starts the utility, says where it is and who may sign in."""
 
 import signal
+import sys
 import threading
 from pathlib import Path
 from uuid import UUID
@@ -35,6 +36,7 @@ def show(folder: Path, *, port: int, speed: int, console: Console) -> int:
             console.print(f"[bold green]Ready[/bold green] after {monotonic_s() - began_s:.1f} s.")
             _introduce(utility, console)
             _commission(utility, console)
+            threading.Thread(target=_hand_on_what_is_typed, args=(utility,), daemon=True).start()
             told = Happenings(utility)
             while not asked_to_stop.wait(1.0):
                 utility.check_children()
@@ -46,6 +48,12 @@ def show(folder: Path, *, port: int, speed: int, console: Console) -> int:
         return 1
     console.print(f"Stopped. All data is in {utility.folder}; start again to continue.")
     return 0
+
+
+def _hand_on_what_is_typed(utility: Utility) -> None:
+    if sys.stdin.isatty():
+        for line in sys.stdin:
+            utility.children["fleet"].tell(line.strip())
 
 
 class Happenings:
@@ -102,6 +110,7 @@ def _introduce(utility: Utility, console: Console) -> None:
             "protected" if one.protected else one.control_mode.value,
         )
     console.print(contracts)
+    console.print("A fault or a site code may be typed here for a terminal, as docs/simulator.md has them.")
     console.print("Press Ctrl-C to stop. Whenever a supply point changes its stage, a line follows.")
 
 

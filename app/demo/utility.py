@@ -28,8 +28,10 @@ from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace
 from app.mqtt.signing import CommandSigner, new_private_key_pem
+from app.mqtt.site_codes import KEY_BYTES, SiteSecret, key_text
 from app.settings import Settings
 from app.terminals import queries as terminals
+from app.terminals.service import note_site_keys
 
 DATABASE = "wattgate"
 _READY_WITHIN_S = 30.0
@@ -172,6 +174,7 @@ class Utility:
             "WATTGATE_TOKEN_SECRET": self._secrets["token_secret"],
             "WATTGATE_SIGNING_KEY_FILE": str(self._signing_key()),
             "WATTGATE_SIGNING_KEY_ID": _KEY_ID,
+            "WATTGATE_SITE_SECRET_FILE": str(self._site_secret()),
             "WATTGATE_BROKER_HOST": LOOPBACK,
             "WATTGATE_BROKER_PORT": str(self.broker.port),
             "WATTGATE_BROKER_USER": "wattgate",
@@ -193,6 +196,13 @@ class Utility:
             path.write_bytes(new_private_key_pem())
         return path
 
+    def _site_secret(self) -> Path:
+        path = self.folder / "site-secret"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(KEY_BYTES))
+        return path
+
     def _seed(self) -> None:
         if not seed.is_empty(self.engine):
             return
@@ -200,16 +210,22 @@ class Utility:
         pace = Pace(clock=self.clock, report_interval_s=self.wanted.report_interval_s)
         signed = seed.seed(self.engine, self.wanted.customers, pace=pace, now=self.clock.now())
         signer = CommandSigner.from_file(self._signing_key(), key_id=_KEY_ID)
+        secret = SiteSecret.from_file(self._site_secret())
         devices = [
-            seed.device(
-                one,
-                public_key_pem=signer.public_key_pem(),
-                key_id=_KEY_ID,
-                report_interval_s=self.wanted.report_interval_s,
-                heartbeat_interval_s=self.wanted.heartbeat_interval_s,
-            )
+            {
+                **seed.device(
+                    one,
+                    public_key_pem=signer.public_key_pem(),
+                    key_id=_KEY_ID,
+                    report_interval_s=self.wanted.report_interval_s,
+                    heartbeat_interval_s=self.wanted.heartbeat_interval_s,
+                ),
+                "site_key": key_text(secret.key_of(one.customer.terminal_id)),
+            }
             for one in signed
         ]
+        with transaction(self.engine) as session:
+            note_site_keys(session, [one.customer.terminal_id for one in signed], key_id=secret.id)
         (self.folder / "devices.json").write_text(json.dumps(devices, ensure_ascii=False, indent=1))
 
     def _write_fleet(self) -> Path:

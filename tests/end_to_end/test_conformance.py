@@ -200,7 +200,14 @@ def wish_for_a_terminal(broker: EmbeddedBroker, folder: Path, *, names: tuple[st
 def test_a_terminal_on_a_bench_is_tried_and_what_needs_a_person_is_not_called_passed(
     broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
-    names = ("guarantee-releases", "duplicate-id", "birth-first", "power-loss-received", "retained-dropped")
+    names = (
+        "guarantee-releases",
+        "duplicate-id",
+        "birth-first",
+        "power-loss-received",
+        "retained-dropped",
+        "site-code-wrong",
+    )
     wish = wish_for_a_terminal(broker, tmp_path, names=names)
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(rounds=4)).decode()
     broker.set_users(broker.service_password, {TERMINAL: hashed})
@@ -236,6 +243,7 @@ def test_a_terminal_on_a_bench_is_tried_and_what_needs_a_person_is_not_called_pa
         ({"terminal_id": "lower case"}, "as registered"),
         ({"key_file": Path("/not/here.pem")}, "--signing-key"),
         ({"password_file": Path("/not/here")}, "No such file"),
+        ({"site_key": "too short"}, "holds no site key"),
         ({"names": ("nothing",)}, "There is no case 'nothing'"),
     ],
     ids=lambda value: str(value)[:40],
@@ -246,6 +254,8 @@ def test_where_there_is_no_verdict_the_kit_says_what_would_be_right(
     wish = wish_for_a_terminal(broker, tmp_path, names=())
     if "broker" in changed:
         changed = {"broker": changed["broker"].format(broker=f"{LOOPBACK}:{broker.port}")}
+    if "site_key" in changed:
+        (tmp_path / "key.site-key").write_text(changed.pop("site_key"))
     said = StringIO()
 
     assert try_terminal(replace(wish, **changed), console=Console(file=said, width=300)) == 2

@@ -24,7 +24,10 @@ def test_the_guide_has_the_table_of_all_cases(subject: str) -> None:
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ("- expects: {answer: executed}", "line 5, step 1: 'expects' is no verb; the verbs are send, cut, expect,"),
+        (
+            "- expects: {answer: executed}",
+            "line 5, step 1: 'expects' is no verb; the verbs are send, cut, type_code,",
+        ),
         ("- send: {op: warn, arg: {}}", "line 5, step 1 send: arg: not known here; known are op, args, as,"),
         ("- wait: 5", "line 5, step 1 wait: write a span as a number and a unit: 10 s, 2 min, -1 h"),
         ("- expect: {answer: refused}", "line 5, step 1 expect: answer: refused needs a code"),
