@@ -40,6 +40,11 @@ SUPPLY = (
              WHERE live.state->'order_no' > to_jsonb(terminal.last_order_no)
                 OR (live.state->'order_no' = to_jsonb(terminal.last_order_no) AND terminal.last_order_no > 0
                     AND live.state->'paid_until_wh' <> to_jsonb(allowance.paid_until_wh))
+                -- Who has the key of a keypad could write a code for an order that was given out, with more in it.
+                OR EXISTS (SELECT FROM commands AS given
+                            WHERE given.terminal_id = live.terminal_id AND given.slot = 'credit'
+                              AND given.args->'order_no' = live.state->'order_no'
+                              AND given.args->'paid_until_wh' < live.state->'paid_until_wh')
         """,
     ),
     Invariant(

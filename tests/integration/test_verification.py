@@ -192,6 +192,7 @@ TAMPERED = [
     ("UPDATE commands SET args = args || '{\"value_wh\": 1}'", "P2 credits"),
     ("UPDATE commands SET args = args || '{\"value_wh\": \"much\"}'", "P2 credits"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
+    ("UPDATE terminal_live SET state = '{\"order_no\": 1, \"paid_until_wh\": 99000000000}'", "P3 terminal agrees"),
     ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
     ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P5 site codes"),
     ("UPDATE site_codes SET order_no = order_no + 1", "P5 site codes"),
