@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 import app.access.routes
+import app.approvals.routes
 import app.audit.routes
 import app.brake.routes
 import app.calendars.routes
@@ -85,6 +86,7 @@ ROUTERS = [
     app.key_changes.routes.router,
     app.load_control.routes.router,
     app.orders.routes.router,
+    app.approvals.routes.router,
     app.brake.routes.router,
     app.calendars.routes.router,
     app.terminal_reports.routes.router,
