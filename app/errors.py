@@ -48,3 +48,16 @@ class Forbidden(DomainError):
 
 class Refused(DomainError):
     title = "A rule says no"
+
+
+class TwoPersonsNeeded(Refused):
+    """One person asks, another looks and approves; ``ask_at`` is where to ask."""
+
+    title = "This needs a second person"
+
+    def __init__(self, *, what: str, ask_at: str) -> None:
+        super().__init__(
+            f"{what} needs an approval by another person.",
+            remedy=f"Ask for it at POST {ask_at}; it is done when an approver approves it.",
+            ask_at=ask_at,
+        )

@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 import app.access.routes
+import app.approvals.routes
 import app.audit.routes
 import app.brake.routes
 import app.calendars.routes
@@ -87,6 +88,7 @@ ROUTERS = [
     app.load_control.routes.router,
     app.orders.routes.router,
     app.site_codes.routes.router,
+    app.approvals.routes.router,
     app.brake.routes.router,
     app.calendars.routes.router,
     app.terminal_reports.routes.router,

@@ -2,6 +2,7 @@
 
 import app.access.models
 import app.allowances.models
+import app.approvals.models
 import app.audit.models
 import app.brake.models
 import app.calendars.models

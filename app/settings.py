@@ -126,6 +126,9 @@ class Settings(OwnerSettings, BackupSettings):
     cheque_overdue_days: int = Field(
         default=10, ge=1, description="days in clearing after which a cheque is counted as overdue"
     )
+    refund_alone_fen: int = Field(
+        default=1_000_000, ge=0, description="up to how much, in fen, one person may take back without an approval"
+    )
     audit_heads_file: Path | None = Field(
         default=None,
         description="file outside the database to which the worker adds the heads of the audit record once a day",

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import models  # noqa: F401 - foreign keys by name need every table known
 from app.allowances import sweep as allowances_sweep
+from app.approvals import sweep as approvals_sweep
 from app.audit import heads as audit_heads
 from app.audit import queries as audit_queries
 from app.brake import sweep as brake_sweep
@@ -135,6 +136,7 @@ class Worker:
     def _sweep(self) -> None:
         CONNECTED.set(self._link.connected)
         load_control_sweep.run_once(self._engine, pace=self._pace)
+        approvals_sweep.run_once(self._engine, pace=self._pace)
 
     def _note_silence(self) -> None:
         # While we hear nobody, nobody is silent: the broker is away, not the terminals.
@@ -148,6 +150,7 @@ class Worker:
         self._command_figures.measure()
         terminal_reports_sweep.measure_spools(self._engine)
         brake_sweep.count_pulled(self._engine)
+        approvals_sweep.count_waiting(self._engine, now=self._clock.now())
         ARCHIVE_FAILING.set(in_transaction(self._engine, _archive_is_failing))
 
     def _daily(self) -> None:

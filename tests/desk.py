@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -61,6 +60,22 @@ class Desk:
         keyed = {"Idempotency-Key": key or str(new_id())}
         return self.http.post(API + path, json=body, headers=self.headers[role] | keyed)
 
+    def cut(self, *orders: dict[str, Any], key: str | None = None) -> httpx.Response:
+        """Have the operator ask for cuts and the approver approve them; returns the last answer that was given."""
+        asked = self.post("/approvals/orders", {"orders": list(orders)}, role=Role.OPERATOR, key=key)
+        return self.approved(asked) if asked.status_code == 201 else asked
+
+    def approved(self, asked: httpx.Response) -> httpx.Response:
+        """Have the approver look at what was asked for, and approve what they have seen."""
+        seen = self.get(f"/approvals/{asked.json()['id']}", role=Role.APPROVER).json()
+        return self.post(f"/approvals/{seen['id']}/approve", {"digest": seen["digest"]}, role=Role.APPROVER)
+
+    def command_of(self, approved: httpx.Response) -> dict[str, Any]:
+        """Return the one command that came of an approval."""
+        (command_id,) = approved.json()["result"]["command_ids"]
+        command: dict[str, Any] = self.get(f"/commands/{command_id}").json()
+        return command
+
     def count(self, table: str) -> int:
         with self.database.engine.connect() as connection:
             counted = connection.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608 - a name of our own
@@ -69,17 +84,12 @@ class Desk:
 
 
 @contextmanager
-def a_desk(
-    database: Database,
-    *,
-    signing_key_file: Path | None = None,
-    site_secret_file: Path | None = None,
-    staff: Iterable[Role] = (),
-) -> Iterator[Desk]:
-    """Run the service at a desk with one cashier and their open shift; ``staff`` is hired before it opens."""
-    settings = settings_for(database.application_url).model_copy(update={"site_secret_file": site_secret_file})
-    if signing_key_file is not None:
-        settings = settings.model_copy(update={"signing_key_file": signing_key_file})
+def a_desk(database: Database, *, staff: Iterable[Role] = (), **changes: Any) -> Iterator[Desk]:
+    """Run the service at a desk with one cashier and their open shift.
+
+    ``staff`` is hired before it opens; ``changes`` are settings that differ from those of other tests.
+    """
+    settings = settings_for(database.application_url).model_copy(update=changes)
     headers = Headers(database, settings=settings)
     with transaction(database.engine) as session:
         an_open_shift(session, cashier=headers.hired(session, Role.CASHIER))

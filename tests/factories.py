@@ -1,6 +1,7 @@
 """Nouns of the trade for tests: one plain function each, in a session of the caller, made by the real services."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,12 +10,14 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app.approvals.books import Asked
+from app.approvals.models import Approval
+from app.approvals.rules import ApprovalState, Kind
+from app.approvals.service import approve, ask
 from app.audit import service as audit
 from app.audit.rules import Deed
 from app.cheques.service import NewCheque, take_in
 from app.clock import Clock
-from app.commands import service as commands
-from app.commands.rules import Op
 from app.commands.service import NewCommand
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
@@ -37,15 +40,15 @@ from app.load_control.service import Pace, open_supply_point
 from app.notices.models import Notice
 from app.notices.rules import NoticeKind, word
 from app.notices.service import NewNotice, give, mark_handed_over
+from app.orders.rules import Action
 from app.purchases.service import Sale, Sold, sell_energy
 from app.roles import Role
 from app.shift_closing.service import Close, NewCount, close, count, judge
 from app.shifts.models import Shift
 from app.shifts.rules import ShiftState
 from app.shifts.service import NewTill, open_shift, open_till
+from app.site_codes import service as site_codes
 from app.site_codes.models import IssuedSiteCode
-from app.site_codes.service import Asked
-from app.site_codes.service import give as give_code
 from app.staff.models import Office, StaffMember
 from app.staff.service import NewStaffMember, create_office, hire
 from app.terminals import presence
@@ -208,8 +211,8 @@ def a_site_code(session: Session, *, now: datetime) -> IssuedSiteCode:
     session.execute(update(TerminalLive).where(TerminalLive.terminal_id == terminal.id).values(online=False))
     session.expire_all()
     a_purchase(session, contract=contract, cashier=cashier, now=now)
-    asked = Asked(supply_point_id=contract.supply_point_id, site_key_id="a-secret", asked_by=cashier.id)
-    return give_code(session, asked, clock=Clock(), now=now)
+    asked = site_codes.Asked(supply_point_id=contract.supply_point_id, site_key_id="a-secret", asked_by=cashier.id)
+    return site_codes.give(session, asked, clock=Clock(), now=now)
 
 
 def a_state(**changes: Any) -> dict[str, Any]:
@@ -362,10 +365,9 @@ def a_notice(
     return notice
 
 
-def an_ordered_trip(session: Session, *, supply_point_id: UUID, terminal_id: str) -> UUID:
-    """A trip of round 1, ordered now by an operator, both notices served and run out; returns the command's id."""
-    clock = Clock()
-    now = clock.now()
+def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
+    """A trip of round 1, asked for and approved now, both notices served and run out; returns the command's id."""
+    now = Clock().now()
     for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
         a_notice(
             session,
@@ -375,12 +377,56 @@ def an_ordered_trip(session: Session, *, supply_point_id: UUID, terminal_id: str
             cut_not_before=now - timedelta(hours=1),
             served_at=now - timedelta(days=8),
         )
-    new = NewCommand(
-        terminal_id=terminal_id,
-        supply_point_id=supply_point_id,
-        op=Op.TRIP,
-        args={"round": 1, "alarm_delay_min": 0, "limit_min": 0},
+    order = {
+        "action": Action.TRIP.value,
+        "supply_point_id": str(supply_point_id),
+        "reason": "asked for by dispatch",
+        "arguments": {"round": 1, "alarm_delay_min": 0, "limit_min": 0},
+    }
+    (command_id,) = an_approved_cut(session, orders=[order], now=now)
+    return command_id
+
+
+def approved_by_two(session: Session, new: NewCommand, *, now: datetime) -> NewCommand:
+    """Have two persons stand behind a cut as it is, without asking whether it could be ordered now."""
+    assert new.requested_by is not None
+    command = {
+        "supply_point_id": str(new.supply_point_id),
+        "terminal_id": new.terminal_id,
+        "op": new.op.value,
+        "args": new.args,
+    }
+    approval = Approval(
+        id=new_id(),
+        kind=Kind.ORDERS,
+        wanted={"orders": [], "commands": [command]},
+        standing={},
+        digest="0" * 64,
+        reason=new.reason,
+        state=ApprovalState.APPROVED,
+        requested_by=new.requested_by,
+        requested_at=now,
+        lapses_at=now,
+        decided_by=a_person(session, role=Role.APPROVER).id,
+        decided_at=now,
+        result={},
+    )
+    session.add(approval)
+    session.flush()
+    return replace(new, approval_id=approval.id)
+
+
+def an_approved_cut(session: Session, *, orders: list[dict[str, Any]], now: datetime) -> list[UUID]:
+    """Have an operator ask for cuts and an approver approve them; returns the ids of the commands."""
+    pace = Pace(clock=Clock(), report_interval_s=900)
+    asked = Asked(
+        kind=Kind.ORDERS,
+        wanted={"orders": orders},
         reason="asked for by dispatch",
         requested_by=a_person(session, role=Role.OPERATOR).id,
     )
-    return commands.issue(session, new, clock=clock, now=now).id
+    approval = ask(session, asked, pace=pace, now=now)
+    approver = a_person(session, role=Role.APPROVER)
+    approve(session, approval.id, digest=approval.digest, approver_id=approver.id, pace=pace, now=now)
+    assert approval.result is not None
+    return [UUID(command_id) for command_id in approval.result["command_ids"]]

@@ -30,6 +30,7 @@ def settings_for(database_url: str) -> Settings:
         signing_key_file=Path("/not/needed/here.pem"),
         requests_per_s=100_000,  # tests are faster than people; the limits have tests of their own
         open_requests_per_s=100_000,
+        refund_alone_fen=10_000_000_000,  # refunds that need a second person have tests of their own
     )
 
 

@@ -131,6 +131,12 @@ def limits(session: Session, *, lock: bool = False) -> list[Limit]:
     return [Limit(scope=Scope(row.scope), cuts=row.cuts_per_hour, power_w=row.power_w_per_hour) for row in rows]
 
 
+def limit_of(session: Session, scope: Scope) -> Limit:
+    """Return what an hour may bring in one scope."""
+    row = session.get_one(BrakeLimit, scope, populate_existing=True)
+    return Limit(scope=scope, cuts=row.cuts_per_hour, power_w=row.power_w_per_hour)
+
+
 def operator_is_braked(session: Session, operator_id: UUID) -> str | None:
     """Return where the brake is on for who orders by hand, or None where it is off."""
     name = session.scalar(

@@ -59,6 +59,9 @@ def release_brake(pull_id: UUID, wanted: BrakeToRelease, session: Db, now: Now, 
 
 @router.put("/limits/{scope}", summary="What an hour may bring", dependencies=[allow(Role.ADMINISTRATOR)])
 def set_limit(scope: Scope, wanted: LimitToSet, session: Db, now: Now, person: CurrentPerson) -> LimitShown:
-    """Cuts and power that may go out in one such place within an hour, before a person must look."""
+    """Cuts and power that may go out in one such place within an hour, before a person must look.
+
+    More than before needs a second person: ask at `POST /api/v1/approvals/brake-limits`.
+    """
     limit = Limit(scope=scope, cuts=wanted.cuts_per_hour, power_w=wanted.power_w_per_hour)
-    return LimitShown.of(service.set_limit(session, limit, by=person.id, because=wanted.reason, now=now))
+    return LimitShown.of(service.lower_limit(session, limit, by=person.id, because=wanted.reason, now=now))

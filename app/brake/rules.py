@@ -78,6 +78,11 @@ class OwnPull(Conflict):
         )
 
 
+def raises(limit: Limit, *, above: Limit) -> bool:
+    """Tell whether an hour would bring more than before: 10 cuts of 6 MW above 10 of 5 MW, or 11 of 4 MW."""
+    return limit.cuts > above.cuts or limit.power_w > above.power_w
+
+
 def exceeded(through: LetThrough, limit: Limit, *, power_w: int) -> bool:
     """Tell whether one more cut of ``power_w`` would be more than an hour may bring.
 

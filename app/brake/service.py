@@ -13,8 +13,9 @@ from app.audit.rules import Deed
 from app.brake import queries
 from app.brake.models import BrakeLimit, BrakePull, CutLetThrough
 from app.brake.queries import NoSuchPlace, PullSeen
-from app.brake.rules import BrakeOn, BrakeReleased, Limit, OwnPull, Scope, first_exceeded, in_words
+from app.brake.rules import BrakeOn, BrakeReleased, Limit, OwnPull, Scope, first_exceeded, in_words, raises
 from app.database import new_id
+from app.errors import TwoPersonsNeeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,19 @@ def release(session: Session, pull_id: UUID, *, by: UUID, because: str, now: dat
     return queries.pull_seen(session, pull_id)
 
 
+def lower_limit(session: Session, limit: Limit, *, by: UUID, because: str, now: datetime) -> Limit:
+    """Let an hour bring less than before, or as much.
+
+    Raises:
+        TwoPersonsNeeded: it would bring more cuts or more power.
+    """
+    if raises(limit, above=queries.limit_of(session, limit.scope)):
+        raise TwoPersonsNeeded(what="A higher limit of the brake", ask_at="/api/v1/approvals/brake-limits")
+    return set_limit(session, limit, by=by, because=because, now=now)
+
+
 def set_limit(session: Session, limit: Limit, *, by: UUID, because: str, now: datetime) -> Limit:
-    """Say what an hour may bring in one scope from now on."""
+    """Say what an hour may bring in one scope from now on; who calls it has seen to it that it may be said."""
     row = session.get_one(BrakeLimit, limit.scope, with_for_update=True)
     before = {"cuts_per_hour": row.cuts_per_hour, "power_w_per_hour": row.power_w_per_hour}
     row.cuts_per_hour, row.power_w_per_hour = limit.cuts, limit.power_w

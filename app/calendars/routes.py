@@ -2,13 +2,12 @@
 
 from datetime import timedelta
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 
 from app.calendars import queries, service
 from app.calendars.rules import spans
-from app.calendars.schemas import NoCutShown, NoCutTimes, NoCutToEnd, NoCutToSet
+from app.calendars.schemas import NoCutShown, NoCutTimes, NoCutToSet
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import CurrentPerson, allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
@@ -32,16 +31,13 @@ def list_rules(
     "/no-cut-rules", summary="Bar cuts at certain times", status_code=201, dependencies=[allow(Role.ADMINISTRATOR)]
 )
 def set_rule(wanted: NoCutToSet, session: Db, now: Now, settings: AppSettings, person: CurrentPerson) -> NoCutShown:
-    """No trip goes out then, by hand or by the service; notices name the first moment after it."""
+    """No trip goes out then, by hand or by the service; notices name the first moment after it.
+
+    To end a rule needs a second person: ask at `POST /api/v1/approvals/no-cut-rule-ends`.
+    """
     rule = wanted.rule(settings.zone)
     seen = service.set_rule(session, rule, office=wanted.office, source=wanted.source, by=person.id, now=now)
     return NoCutShown.of(seen)
-
-
-@router.post("/no-cut-rules/{rule_id}/end", summary="End a rule", dependencies=[allow(Role.ADMINISTRATOR)])
-def end_rule(rule_id: UUID, wanted: NoCutToEnd, session: Db, now: Now, person: CurrentPerson) -> NoCutShown:
-    """Cuts may come again at its times, where no other rule bars them."""
-    return NoCutShown.of(service.end_rule(session, rule_id, by=person.id, because=wanted.reason, now=now))
 
 
 @router.get("/offices/{code}/no-cut-times", summary="When nobody may be cut off", dependencies=[signed_in()])

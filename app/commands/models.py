@@ -31,6 +31,8 @@ class Command(Base):
     reason: Mapped[str] = mapped_column(Text)
     decision_id: Mapped[UUID | None]
     requested_by: Mapped[UUID | None] = mapped_column(ForeignKey("staff_members.id"))
+    #: What two persons stand behind, where supply or energy is taken away by hand.
+    approval_id: Mapped[UUID | None] = mapped_column(ForeignKey("approvals.id"))
     state: Mapped[str] = mapped_column(String(12), default=CommandState.WAITING)
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
@@ -76,6 +78,15 @@ class Command(Base):
         ),
         Index("ix_commands_trips", "supply_point_id", "executed_at", postgresql_where=text("op = 'trip'")),
         Index("ix_commands_supply_point_id", "supply_point_id", "issued_at"),
+        # Nothing that was approved is done twice.
+        Index(
+            "uq_commands_approved",
+            "approval_id",
+            "supply_point_id",
+            "slot",
+            unique=True,
+            postgresql_where=text("approval_id IS NOT NULL"),
+        ),
         CheckConstraint(one_of("op", Op), name="op"),
         CheckConstraint(one_of("state", CommandState), name="state"),
         CheckConstraint(one_of("command_class", CommandClass), name="command_class"),

@@ -48,10 +48,10 @@ _ADD = text("""
      RETURNING id, state
     ), added AS (
         INSERT INTO commands (id, terminal_id, supply_point_id, op, args, slot, version, command_class, stage, reason,
-               decision_id, requested_by, state, issued_at, expires_at, due_at, attempts)
+               decision_id, requested_by, approval_id, state, issued_at, expires_at, due_at, attempts)
         SELECT :id, :terminal_id, :supply_point_id, :op, CAST(:args AS jsonb), :slot, :version, :command_class,
-               :stage, :reason, CAST(:decision_id AS uuid), CAST(:requested_by AS uuid), :state, :now,
-               CAST(:expires_at AS timestamptz), :now, 0
+               :stage, :reason, CAST(:decision_id AS uuid), CAST(:requested_by AS uuid), CAST(:approval_id AS uuid),
+               :state, :now, CAST(:expires_at AS timestamptz), :now, 0
           FROM (SELECT count(*) FROM gone) AS free
     )
     SELECT id, state FROM gone
@@ -92,6 +92,7 @@ class NewCommand:
     stage: str | None = None
     decision_id: UUID | None = None
     requested_by: UUID | None = None
+    approval_id: UUID | None = None
     limit_w: int | None = None
     version: int | None = None
 
@@ -157,7 +158,6 @@ def to_add(new: NewCommand, *, clock: Clock, now: datetime) -> tuple[UUID, Step[
     The step answers with the commands that it ended, for :func:`note_made_way`.
     """
     command_class = class_of(new.op, new.args, limit_w=new.limit_w)
-    is_cut = command_class is CommandClass.CUT
     command_id = new_id()
     values = {
         "id": command_id,
@@ -172,8 +172,9 @@ def to_add(new: NewCommand, *, clock: Clock, now: datetime) -> tuple[UUID, Step[
         "reason": new.reason,
         "decision_id": new.decision_id,
         "requested_by": new.requested_by,
+        "approval_id": new.approval_id,
         "state": CommandState.WAITING,
-        "expires_at": now + clock.lived(CUT_VALID_S) if is_cut else None,
+        "expires_at": now + clock.lived(CUT_VALID_S) if command_class is CommandClass.CUT else None,
         "in_doubt": sorted(IN_DOUBT),
         "now": now,
     }
@@ -188,7 +189,7 @@ def note_made_way(session: Session, ended: Iterable[Any], *, now: datetime) -> N
 
 def call_back_cuts(session: Session, supply_point_id: UUID, *, because: str, now: datetime) -> list[UUID]:
     """Cancel every cut that has not been operated yet; returns their ids. Those in doubt are met by a restore."""
-    rows = session.execute(
+    called_back = session.scalars(
         update(Command)
         .where(
             Command.supply_point_id == supply_point_id,
@@ -198,9 +199,9 @@ def call_back_cuts(session: Session, supply_point_id: UUID, *, because: str, now
         .values(state=CommandState.CANCELLED, outcome=because, ended_at=now)
         .returning(Command.id)
     ).all()
-    for row in rows:
-        _note_step(session, row.id, step=CommandState.CANCELLED, at=now)
-    return [row.id for row in rows]
+    for command_id in called_back:
+        _note_step(session, command_id, step=CommandState.CANCELLED, at=now)
+    return list(called_back)
 
 
 def call_back(session: Session, command: Command, *, because: str, now: datetime) -> None:

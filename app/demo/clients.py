@@ -51,6 +51,15 @@ def _read(answer: httpx.Response) -> Json:
     return body
 
 
+def order_by_two(operator: Clerk, approver: Clerk, order: Json, *, key: str) -> str:
+    """Have one person ask for a cut and another approve what they have looked at; returns the command's id."""
+    asked = operator.post("/approvals/orders", {"orders": [order]}, key=key).json()
+    seen = approver.get(f"/approvals/{asked['id']}")
+    approved = approver.post(f"/approvals/{asked['id']}/approve", {"digest": seen["digest"]}, key=key).json()
+    (command_id,) = approved["result"]["command_ids"]
+    return str(command_id)
+
+
 def wait_for(what: str, look: Callable[[], T | None], *, within_s: float) -> T:
     """Look again and again until something is there.
 

@@ -14,7 +14,7 @@ from app.clock import monotonic_s
 from app.customers.models import SupplyPoint
 from app.customers.rules import ControlMode
 from app.database import transaction
-from app.demo.clients import Clerk, Failed, wait_for
+from app.demo.clients import Clerk, Failed, order_by_two, wait_for
 from app.demo.people_and_places import CUSTOMERS, PASSWORD, PEOPLE
 from app.demo.utility import NotReady, Utility, Wanted
 from app.load_control.models import StageDecisionRecord
@@ -115,8 +115,8 @@ def _introduce(utility: Utility, console: Console) -> None:
 
 
 def _commission(utility: Utility, console: Console) -> None:
-    """Enable control at the terminals that decide alone, as an operator does after the first credit."""
-    operator = Clerk(utility.http_url, name="operator")
+    """Enable control at the terminals that decide alone, as an operator and an approver do after the first credit."""
+    operator, approver = (Clerk(utility.http_url, name=name) for name in ("operator", "approver"))
     for one in CUSTOMERS:
         if one.control_mode is not ControlMode.LOCAL:
             continue
@@ -135,6 +135,7 @@ def _commission(utility: Utility, console: Console) -> None:
             "supply_point_id": seen["supply_point_id"],
             "reason": "commissioning of local control",
         }
-        operator.post("/commands", order, key=f"commissioning-{one.terminal_id}")
+        order_by_two(operator, approver, order, key=f"commissioning-{one.terminal_id}")
         console.print(f"[dim]local control enabled at {one.terminal_id}[/dim]")
     operator.close()
+    approver.close()

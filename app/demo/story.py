@@ -10,7 +10,7 @@ from rich.console import Console
 
 from app.clock import monotonic_s
 from app.database import transaction
-from app.demo.clients import Clerk, Failed, Json, wait_for
+from app.demo.clients import Clerk, Failed, Json, order_by_two, wait_for
 from app.demo.people_and_places import STORY_CUSTOMERS, DemoCustomer
 from app.demo.utility import NotReady, Utility, Wanted
 from app.verification import INVARIANTS, find_broken
@@ -50,6 +50,7 @@ class Storyteller:
         self._began_s = began_s
         self._cashier: Clerk
         self._operator: Clerk
+        self._approver: Clerk
 
     def tell(self) -> None:
         self._chapter("The utility")
@@ -72,6 +73,7 @@ class Storyteller:
     def _open(self) -> None:
         self._cashier = Clerk(self._utility.http_url, name="cashier")
         self._operator = Clerk(self._utility.http_url, name="operator")
+        self._approver = Clerk(self._utility.http_url, name="approver")
         self._say("signed in", f"{self._cashier.name} and {self._operator.name} at {self._utility.http_url}")
         for customer in STORY_CUSTOMERS:
             self._wait_terminal(customer.terminal_id, commandable=True)
@@ -119,9 +121,10 @@ class Storyteller:
             "supply_point_id": self._point_of(_LOCAL.terminal_id),
             "reason": "commissioning of local control",
         }
-        command: Json = self._operator.post("/commands", order, key="story-control").json()
-        self._wait_command(command["id"], state="verified")
-        self._say("control enabled", f"{_LOCAL.terminal_id} now trips by itself at its threshold")
+        command_id = order_by_two(self._operator, self._approver, order, key="story-control")
+        self._wait_command(command_id, state="verified")
+        two = f"asked for by {self._operator.name}, approved by {self._approver.name}"
+        self._say("control enabled", f"{_LOCAL.terminal_id} now trips by itself at its threshold; {two}")
 
     def _run_out(self, point_id: str) -> None:
         for stage in ("notice", "warning", "limited"):

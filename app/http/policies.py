@@ -100,9 +100,9 @@ class OpenPolicy:
             rates.take_for_address(address_of(request), counted=_counted_at_the_door(request))
 
 
-def allow(role: str, *others: str) -> Any:
-    """Return the dependency for people and keys that have at least one of these roles."""
-    return Depends(Policy(roles=frozenset({role, *others})))
+def allow(role: str, *others: str, keys: bool = True) -> Any:
+    """Return the dependency for people that have at least one of these roles, and for API keys unless told not."""
+    return Depends(Policy(roles=frozenset({role, *others}), keys=keys))
 
 
 def signed_in(*, keys: bool = True) -> Any:

@@ -1,5 +1,6 @@
 """Reads for decisions: all facts of many supply points in one picture; and the decisions made before."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.allowances.models import Allowance
 from app.brake.queries import BRAKED
 from app.calendars.queries import NO_CUT, as_no_cut
+from app.commands.models import Command
 from app.commands.rules import OPEN
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchSupplyPoint
@@ -117,6 +119,17 @@ _FACTS = text(f"""
      ORDER BY point.id
 """)  # noqa: S608 - put together from texts of our own
 
+# Asked of the approval itself, so that a command that carries another's approval, or other arguments, is not sent.
+_APPROVED = text("""
+    SELECT EXISTS (
+        SELECT FROM approvals AS approval, jsonb_array_elements(approval.wanted->'commands') AS approved
+         WHERE approval.id = :approval_id AND approval.requested_by = :requested_by
+           AND ((approval.state = 'approved' AND approval.decided_by <> approval.requested_by)
+                OR approval.state = 'alone')
+           AND approved->>'supply_point_id' = :supply_point_id AND approved->>'terminal_id' = :terminal_id
+           AND approved->>'op' = :op AND CAST(:args AS jsonb) @> (approved->'args'))
+""")
+
 _UNPROVED = OPEN | {"executed", "unknown"}
 _CAME_TO_NOTHING = frozenset({"refused", "expired", "failed", "cancelled"})
 
@@ -170,6 +183,21 @@ def pictures(
         )
         for row in rows
     ]
+
+
+def is_approved(session: Session, command: Command) -> bool:
+    """Tell whether two persons stand behind exactly this command, or one who answers for it alone."""
+    if command.approval_id is None:
+        return False
+    asked = {
+        "approval_id": command.approval_id,
+        "requested_by": command.requested_by,
+        "supply_point_id": str(command.supply_point_id),
+        "terminal_id": command.terminal_id,
+        "op": command.op,
+        "args": json.dumps(command.args),
+    }
+    return bool(session.scalar(_APPROVED, asked))
 
 
 def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: timedelta) -> Facts:

@@ -64,6 +64,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "终端显示的购电单号并非本系统下发；请先核查终端与账务，必要时撤回。",
         "The terminal shows an order that it was never given here: have it and the books looked at, or withdraw.",
     ),
+    "not_approved": (
+        "人工限电、停电须经另一人批准，此命令无有效批准。",
+        "A cut by hand needs the approval of another person, and none stands behind this one.",
+    ),
     "brake_on": (
         "批量停限电制动已启动（{where}），待人工核查后解除。",
         "The brake on cuts is on ({where}): a person must look and release it first.",

@@ -209,6 +209,8 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
         return (Reason("no_report_yet"),)
     facts, cut = found[0].facts, CUTS[Op(command.op)]
     against = why_not_cut(facts, cut=cut, automatic=command.requested_by is None, now=now)
+    if command.requested_by is not None and not queries.is_approved(session, command):
+        against = (Reason("not_approved"), *against)
     if against or cut not in (Cut.TRIP, Cut.LIMIT):
         return against
     asked = brake.CutAsked(

@@ -10,7 +10,7 @@ from uuid import UUID
 from app.calendars.rules import barred_by, next_allowed
 from app.errors import Conflict, Refused
 from app.load_control.facts import Cut, Facts
-from app.load_control.interlocks import why_not_cut
+from app.load_control.levels import levels
 from app.load_control.reasons import Reason
 from app.load_control.rules import Step
 from app.notices.rules import NoticeKind, word
@@ -32,6 +32,11 @@ class Action(StrEnum):
     ENABLE_CONTROL = "enable_control"
     DISABLE_CONTROL = "disable_control"
     CONFIGURE = "configure"
+    REFRESH = "refresh"
+
+    @property
+    def words(self) -> str:
+        return self.value.replace("_", " ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,7 @@ _REMEDIES = {
     "stale_report": "Wait for a fresh report.",
     "credit_undelivered": "Wait until the purchase has reached the terminal.",
     "unreachable": "Wait until the terminal is online and commandable.",
+    "not_approved": "Ask for an approval (POST /api/v1/approvals/orders); another person approves it.",
     "brake_on": "Look why so much was to be cut, and have an approver release the brake (GET /api/v1/brake).",
     "no_cut_time": "Order it when cuts are allowed (GET /api/v1/offices/{code}/no-cut-times).",
     "no_notice": "Give the written notice first (notify).",
@@ -158,6 +164,19 @@ class NoticeOnItsWay(Conflict):
         )
 
 
+class CreditOnItsWay(Conflict):
+    """A credit that is open carries what was paid for or taken back; a correction would take its place."""
+
+    title = "A credit is on its way"
+
+    def __init__(self, *, supply_point_id: UUID) -> None:
+        super().__init__(
+            "A credit has not been proved yet, and a correction would take its place.",
+            remedy="Wait until it is verified or has ended (GET /api/v1/commands); it may put the terminal right.",
+            supply_point_id=str(supply_point_id),
+        )
+
+
 class NotUnderContract(Refused):
     title = "There is no open contract"
 
@@ -201,6 +220,7 @@ def step_of(order: Order, facts: Facts, *, capacity_w: int, now: datetime) -> St
 
     Raises:
         RoundNotFitted, LimitOutOfRange, EndsInThePast: an argument does not fit the site or the time.
+        CreditOnItsWay: a correction would take the place of what was paid for.
         NoticeTooShort, AnnouncedForNoCutTime: the cut cannot come at the time that the notice names.
     """
     given = dict(order.arguments)
@@ -209,11 +229,8 @@ def step_of(order: Order, facts: Facts, *, capacity_w: int, now: datetime) -> St
     if kind is not None:
         return _warning(kind, facts, cut_not_before=given.get("cut_not_before"), now=now)
     match order.action:
-        case Action.LIMIT:
-            _check_limit(given["power_w"], facts, capacity_w=capacity_w)
-            return Step(op="limit", args=_as_sent({**given, "safe_load_w": facts.safe_load_w}))
-        case Action.LIFT_LIMIT:
-            return Step(op="limit", args={"power_w": None, "alarm_delay_min": 0})
+        case Action.LIMIT | Action.LIFT_LIMIT:
+            return _limit(given, facts, capacity_w=capacity_w)
         case Action.TRIP:
             _check_rounds([given["round"]], facts)
             return Step(op="trip", args={**given, "safe_load_w": facts.safe_load_w})
@@ -222,26 +239,14 @@ def step_of(order: Order, facts: Facts, *, capacity_w: int, now: datetime) -> St
             return Step(op="close", args={**given, "manner": order.action.value.removesuffix("_close")})
         case Action.GUARANTEE | Action.END_GUARANTEE:
             return Step(op="guarantee", args=_as_sent({**given, "on": order.action is Action.GUARANTEE}))
+        case Action.REFRESH:
+            return _correction(facts, supply_point_id=order.supply_point_id)
         case Action.ENABLE_CONTROL | Action.DISABLE_CONTROL:
             enabled = order.action is Action.ENABLE_CONTROL
             return Step(op="control", args={"enabled": enabled, "mode": facts.control_mode.value})
         case _:
             _check_rounds(given.get("trip_order", []), facts)
             return Step(op="configure", args=given)
-
-
-def check_cut(facts: Facts, *, cut: Cut, now: datetime) -> None:
-    """Refuse a cut by hand while anything stands against it.
-
-    It needs a terminal that can be reached, since a cut is never kept for later, and one that holds all that was paid
-    for, since it may act on what it holds; :func:`app.load_control.interlocks.why_not_cut` says what else.
-
-    Raises:
-        CutRefused: names every interlock.
-    """
-    found = why_not_cut(facts, cut=cut, automatic=False, now=now)
-    if found:
-        raise CutRefused(cut=cut, interlocks=list(found))
 
 
 def _warning(kind: NoticeKind, facts: Facts, *, cut_not_before: datetime | None, now: datetime) -> Step:
@@ -256,11 +261,33 @@ def _warning(kind: NoticeKind, facts: Facts, *, cut_not_before: datetime | None,
     return Step(op="warn", args={"stage": kind.value, "text": {"zh": said.zh, "en": said.en}})
 
 
+def _correction(facts: Facts, *, supply_point_id: UUID) -> Step:
+    """Say what the books say, once more and absolutely; its order number is taken when it is issued."""
+    if facts.credit_in_flight:
+        raise CreditOnItsWay(supply_point_id=supply_point_id)
+    at = levels(facts)
+    args = {
+        "mode": "refresh",
+        "value_wh": facts.paid_until_wh - facts.terminal_paid_until_wh,
+        "paid_until_wh": facts.paid_until_wh,
+        "alarm_wh": at.warning,
+        "trip_wh": at.trip,
+    }
+    return Step(op="credit", args=args)
+
+
 def _check_announced(cut_not_before: datetime, facts: Facts) -> None:
     rule = barred_by(facts.no_cut, at=cut_not_before)
     if rule is not None:
         allowed_at = next_allowed(facts.no_cut, at=cut_not_before)
         raise AnnouncedForNoCutTime(cut_not_before=cut_not_before, rule=rule.words, allowed_at=allowed_at)
+
+
+def _limit(given: dict[str, Any], facts: Facts, *, capacity_w: int) -> Step:
+    if "power_w" not in given:
+        return Step(op="limit", args={"power_w": None, "alarm_delay_min": 0})
+    _check_limit(given["power_w"], facts, capacity_w=capacity_w)
+    return Step(op="limit", args=_as_sent({**given, "safe_load_w": facts.safe_load_w}))
 
 
 def _check_limit(power_w: int, facts: Facts, *, capacity_w: int) -> None:

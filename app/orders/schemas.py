@@ -151,6 +151,15 @@ class Configure(_Ordered):
         return self
 
 
+class Refresh(_Ordered):
+    """Have the terminal hold exactly what the books say, where the two have come apart."""
+
+    action: Literal[Action.REFRESH]
+
+
+#: What takes supply away, or energy out of a terminal: it needs a second person, always or where a limit is lowered.
+AnyCut = Limit | Trip | EndGuarantee | EnableControl | Refresh
+
 AnyOrder = (
     Remind
     | Warn
@@ -165,6 +174,7 @@ AnyOrder = (
     | EnableControl
     | DisableControl
     | Configure
+    | Refresh
 )
 
 
@@ -196,6 +206,7 @@ class CommandShown(BaseModel):
     reason: str = Field(examples=["asked for by dispatch"])
     requested_by: str | None = Field(description="sign-in name; null: the service decided", examples=["li.na"])
     decision_id: UUID | None
+    approval_id: UUID | None = Field(description="of a cut by hand: what two persons stand behind")
     state: CommandState
     recallable: bool = Field(description="whether it can still be called back")
     issued_at: datetime

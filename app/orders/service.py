@@ -1,6 +1,6 @@
 """Orders by hand: issue the command under the supply point's lock, call one back, record that a notice arrived."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,37 +18,54 @@ from app.commands.rules import CommandClass, Op, class_of, slot_of
 from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.customers.rules import capacity_w
+from app.errors import TwoPersonsNeeded
 from app.load_control import queries as load_control_queries
 from app.load_control import service as load_control
-from app.load_control.facts import Facts
+from app.load_control.facts import Cut, Facts
+from app.load_control.interlocks import why_not_cut
+from app.load_control.reasons import Reason
 from app.load_control.rules import Step
 from app.load_control.service import CUTS, Pace
 from app.notices import service as notices
 from app.notices.models import Notice
 from app.notices.rules import NoticeKind, Wording
 from app.orders.rules import (
+    CutRefused,
     NoticeOnItsWay,
     NotUnderContract,
     Order,
     TerminalRetired,
-    check_cut,
     notice_kind_of,
     step_of,
 )
+from app.terminals import service as terminals
 from app.terminals.models import Terminal
 from app.terminals.queries import NoTerminalFitted
 
 
-def give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Command:
-    """Issue the command of an order, with the notice that it carries.
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What an order would do now: the command of its terminal, and of a cut what stands against it."""
+
+    terminal_id: str
+    facts: Facts
+    step: Step
+    cut: Cut | None
+    interlocks: tuple[Reason, ...]
+
+    @property
+    def needs_two(self) -> bool:
+        return self.cut is not None or self.step.op == Op.CREDIT
+
+
+def would_give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Ready:
+    """Say what an order would do; nothing is written or locked.
 
     Raises:
         NoSuchSupplyPoint, NotUnderContract, NoTerminalFitted, TerminalRetired: there is nothing to command.
         RoundNotFitted, LimitOutOfRange, NoticeTooShort, EndsInThePast: an argument does not fit.
-        NoticeOnItsWay: the warning would take the place of a notice that has not arrived.
-        CutRefused: an interlock stands against a cut.
+        NoticeOnItsWay, CreditOnItsWay: it would take the place of what has not arrived.
     """
-    customers.lock_supply_points(session, [order.supply_point_id])
     point_id = customer_queries.supply_point(session, order.supply_point_id).id
     contract = customer_queries.open_contract_of(session, point_id)
     if contract is None:
@@ -56,25 +73,53 @@ def give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Comman
     terminal = _terminal_in_service(session, point_id)
     facts = _facts(session, point_id, pace=pace)
     step = step_of(order, facts, capacity_w=capacity_w(contract.capacity_kva), now=now)
+    step = _mind_the_slot(session, terminal.id, step, kind=notice_kind_of(order))
     op = Op(step.op)
-    if class_of(op, step.args, limit_w=facts.limit_w) is CommandClass.CUT:
-        braked = facts.braked or operator_is_braked(session, order.requested_by)
-        check_cut(replace(facts, braked=braked), cut=CUTS[op], now=now)
-    if op is Op.GUARANTEE and step.args["on"]:
-        commands.call_back_cuts(session, point_id, because="supply was guaranteed", now=now)
+    if class_of(op, step.args, limit_w=facts.limit_w) is not CommandClass.CUT:
+        return Ready(terminal_id=terminal.id, facts=facts, step=step, cut=None, interlocks=())
+    cut = CUTS[op]
+    braked = facts.braked or operator_is_braked(session, order.requested_by)
+    against = why_not_cut(replace(facts, braked=braked), cut=cut, automatic=False, now=now)
+    return Ready(terminal_id=terminal.id, facts=facts, step=step, cut=cut, interlocks=against)
+
+
+def give(session: Session, order: Order, *, approval_id: UUID | None = None, pace: Pace, now: datetime) -> Command:
+    """Issue the command of an order, with the notice that it carries.
+
+    A cut by hand needs a terminal that can be reached, since a cut is never kept for later, and one that holds all
+    that was paid for, since it may act on what it holds.
+
+    Raises:
+        CutRefused: an interlock stands against a cut.
+        TwoPersonsNeeded: it takes supply or energy away, and no approval stands behind it.
+        And everything that :func:`would_give` raises.
+    """
+    customers.lock_supply_points(session, [order.supply_point_id])
+    ready = would_give(session, order, pace=pace, now=now)
+    op, args, version = Op(ready.step.op), ready.step.args, None
+    if ready.cut is not None and ready.interlocks:
+        raise CutRefused(cut=ready.cut, interlocks=ready.interlocks)
+    if ready.needs_two and approval_id is None:
+        raise TwoPersonsNeeded(what=f"An order to {order.action.words}", ask_at="/api/v1/approvals/orders")
+    if op is Op.GUARANTEE and args["on"]:
+        commands.call_back_cuts(session, order.supply_point_id, because="supply was guaranteed", now=now)
+    if op is Op.CREDIT:
+        counted = terminals.next_order(session, order.supply_point_id)
+        args, version = {**args, "order_no": counted.order_no}, counted.version
     kind = notice_kind_of(order)
-    step = _mind_the_slot(session, terminal.id, step, kind=kind)
     command = commands.issue(
         session,
         commands.NewCommand(
-            terminal_id=terminal.id,
-            supply_point_id=point_id,
+            terminal_id=ready.terminal_id,
+            supply_point_id=order.supply_point_id,
             op=op,
-            args=step.args,
+            args=args,
+            version=version,
             reason=order.reason,
             stage=kind.value if kind else None,
             requested_by=order.requested_by,
-            limit_w=facts.limit_w,
+            approval_id=approval_id,
+            limit_w=ready.facts.limit_w,
         ),
         clock=pace.clock,
         now=now,

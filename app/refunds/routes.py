@@ -41,11 +41,15 @@ def quote_refund(
     dependencies=[allow(Role.CASHIER, Role.ACCOUNT_MANAGER)],
 )
 async def ask_refund(wanted: RefundToAsk, request: Keyed) -> Response:
-    """The energy leaves the books at once and the terminal by a refresh order; the money is set aside."""
+    """The energy leaves the books at once and the terminal by a refresh order; the money is set aside.
+
+    Above an amount that the utility sets it needs a second person: ask at `POST /api/v1/approvals/refunds`.
+    """
     new = wanted.to_ask(asked_by=request.person.id)
 
     def ask(session: Session) -> tuple[int, RefundShown]:
-        refund = service.ask(session, new, pace=_pace(request.settings), now=request.now)
+        alone_fen = request.settings.refund_alone_fen
+        refund = service.ask(session, new, alone_fen=alone_fen, pace=_pace(request.settings), now=request.now)
         return 201, RefundShown.of(queries.refund_seen(session, refund.id))
 
     return await request.once(ask)

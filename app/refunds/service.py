@@ -1,7 +1,7 @@
 """The story of a refund: energy taken back, money set aside, proved, paid out; or withdrawn, and bought again."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,6 +14,7 @@ from app.audit.rules import Deed
 from app.commands.models import Command
 from app.customers import service as customers
 from app.database import new_id, together
+from app.errors import TwoPersonsNeeded
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
@@ -21,6 +22,7 @@ from app.load_control.queries import pictures
 from app.load_control.reasons import Reason
 from app.load_control.service import Pace
 from app.purchases.models import Purchase
+from app.quantities import fen_to_yuan
 from app.refunds import queries
 from app.refunds.books import Again, move_energy_again, move_energy_back
 from app.refunds.models import Refund
@@ -65,15 +67,27 @@ def would_take_back(session: Session, new: NewRefund, *, pace: Pace, now: dateti
     return asked, take_back(asked.standing, kind=new.kind, wanted_wh=new.energy_wh)
 
 
-def ask(session: Session, new: NewRefund, *, pace: Pace, now: datetime) -> Refund:
+def ask(session: Session, new: NewRefund, *, alone_fen: int | None, pace: Pace, now: datetime) -> Refund:
     """Take energy back: out of the books at once, out of the terminal by a refresh order; its money is set aside.
+
+    Args:
+        session: of the transaction.
+        new: what is asked for.
+        alone_fen: up to how much one person may take back alone; None: two persons stand behind it.
+        pace: of the terminals.
+        now: when it is asked for.
 
     Raises:
         NoSuchPurchase, NothingToAsk, RefundRefused: nothing is written.
+        TwoPersonsNeeded: it is more than one person may take back alone.
     """
     purchase = queries.purchase_by_no(session, new.purchase_no)
     customers.lock_supply_points(session, [purchase.supply_point_id])
     asked, taken = would_take_back(session, new, pace=pace, now=now)
+    if alone_fen is not None and taken.money_fen > alone_fen:
+        most, wanted = fen_to_yuan(alone_fen), fen_to_yuan(taken.money_fen)
+        what = f"A refund of {wanted:,} yuan, more than the {most:,} that one person may take back,"
+        raise TwoPersonsNeeded(what=what, ask_at="/api/v1/approvals/refunds")
     refund = Refund(
         id=new_id(),
         purchase_id=purchase.id,
@@ -250,7 +264,11 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
     )
     if not found:
         return ()
-    return why_held(found[0].facts, paid_until_wh=command.args["paid_until_wh"], now=now)
+    facts = found[0].facts
+    if command.approval_id is not None:
+        # A correction by hand lowers as a refund does, although the books ask for none.
+        facts = replace(facts, lowering=True)
+    return why_held(facts, paid_until_wh=command.args["paid_until_wh"], now=now)
 
 
 def _under_lock(session: Session, refund_id: UUID) -> tuple[Refund, Purchase]:

@@ -61,7 +61,20 @@ SUPPLY = (
         """,
     ),
     Invariant(
-        name="P5 site codes",
+        name="P5 two persons",
+        says="two persons stand behind each cut that was ordered by hand, or one who is reviewed",
+        query="""
+            SELECT command.id AS command_id, command.supply_point_id, command.approval_id, approval.state
+              FROM commands AS command JOIN approvals AS approval ON approval.id = command.approval_id
+             WHERE command.command_class = 'cut'
+               AND (approval.kind <> 'orders' OR approval.state NOT IN ('approved', 'alone')
+                    OR command.requested_by IS DISTINCT FROM approval.requested_by
+                    OR command.issued_at < approval.requested_at
+                    OR NOT approval.result->'command_ids' @> to_jsonb(CAST(command.id AS text)))
+        """,
+    ),
+    Invariant(
+        name="P6 site codes",
         says="each site code says what the credit says that it carries, and that credit counts as sent",
         query="""
             SELECT code.id AS site_code_id, code.terminal_id, code.order_no, code.paid_until_wh, command.args

@@ -78,7 +78,7 @@ class Site:
     def order_trip(self) -> UUID:
         """A trip of round 1 by an operator, both notices served and run out."""
         with transaction(self.engine) as session:
-            return an_ordered_trip(session, supply_point_id=self.point, terminal_id=TERMINAL)
+            return an_ordered_trip(session, supply_point_id=self.point)
 
 
 def a_fleet(broker: Mosquitto, key: Path, **how: Any) -> Fleet:

@@ -226,13 +226,11 @@ def test_a_pull_by_hand_holds_cuts_of_people_and_of_the_service(town: Town, desk
     pulled = desk.post("/brake/pulls", wanted, role=Role.APPROVER).json()
     assert refusal(desk.post("/brake/pulls", wanted, role=Role.OPERATOR)) == (409, "brake-on")
     trip = {"action": "trip", "round": 1, "reason": "second notice has run"}
-    there = desk.post("/commands", {**trip, "supply_point_id": str(town.terminals["SH-0000"])}, role=Role.OPERATOR)
+    there = desk.cut({**trip, "supply_point_id": str(town.terminals["SH-0000"])})
     assert (there.status_code, [one["code"] for one in there.json()["interlocks"]]) == (409, ["brake_on"])
     assert "approver" in there.json()["remedy"]
-    elsewhere = desk.post(
-        "/commands", {**trip, "supply_point_id": str(town.terminals["SH-0005"])}, role=Role.OPERATOR
-    )
-    assert elsewhere.status_code == 201
+    elsewhere = desk.cut({**trip, "supply_point_id": str(town.terminals["SH-0005"])})
+    assert elsewhere.status_code == 200
     town.at_zero()
     town.minutes_pass(3)
     assert {one.terminal_id for one in town.cuts} & {f"SH-{number:04d}" for number in range(5)} == set()
@@ -244,7 +242,7 @@ def test_a_pull_by_hand_holds_cuts_of_people_and_of_the_service(town: Town, desk
 def test_what_was_armed_when_the_brake_was_pulled_is_called_back(town: Town, desk: Desk) -> None:
     trip = {"action": "trip", "round": 1, "reason": "second notice has run"}
     point = str(town.terminals["SH-0000"])
-    ordered = desk.post("/commands", {**trip, "supply_point_id": point}, role=Role.OPERATOR).json()
+    ordered = desk.command_of(desk.cut({**trip, "supply_point_id": point}))
     town.sends()
     assert desk.get(f"/commands/{ordered['id']}").json()["state"] == "armed"
     desk.post("/brake/pulls", {"scope": "all", "reason": "a token was stolen"}, role=Role.OPERATOR)
@@ -261,14 +259,14 @@ def test_an_operator_cuts_so_many_an_hour_and_no_more(town: Town, desk: Desk) ->
     assert put.json() == {"scope": "operator", "cuts_per_hour": 2, "power_w_per_hour": 9_000_000}
     for name in ("SH-0000", "SH-0005", "SH-0006"):
         order = {"action": "trip", "round": 1, "reason": "asked for", "supply_point_id": str(town.terminals[name])}
-        assert desk.post("/commands", order, role=Role.OPERATOR).status_code == 201
+        assert desk.cut(order).status_code == 200
     town.sends()
     town.sends()
     assert len(town.cuts) == 2
     (on,) = desk.get("/brake").json()["on"]
     assert on["scope"] == "operator"
     order = {"action": "trip", "round": 2, "reason": "asked for", "supply_point_id": str(town.terminals["SH-0009"])}
-    refused = desk.post("/commands", order, role=Role.OPERATOR)
+    refused = desk.cut(order)
     assert [one["code"] for one in refused.json()["interlocks"]] == ["brake_on"]
 
 

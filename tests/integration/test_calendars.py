@@ -89,11 +89,11 @@ def test_a_barred_time_holds_the_trip_and_not_the_limit(desk: Desk) -> None:
     refused = desk.post("/commands", order, role=Role.OPERATOR).json()
     assert [one["code"] for one in refused["interlocks"]] == ["no_cut_time"]
     assert tomorrow_begins().isoformat() in refused["interlocks"][0]["en"]
-    path = f"/no-cut-rules/{made['id']}/end"
-    ended = desk.post(path, {"reason": "the examination is over"}, role=Role.ADMINISTRATOR)
-    assert ended.json()["ended_at"] is not None
+    body = {"rule_id": made["id"], "reason": "the examination is over"}
+    ended = desk.approved(desk.post("/approvals/no-cut-rule-ends", body, role=Role.ADMINISTRATOR))
+    assert ended.json()["result"] == {"rule_id": made["id"]}
     assert held(desk, now=datetime.now(UTC)) == []
-    again = desk.post(path, {"reason": "once more"}, role=Role.ADMINISTRATOR)
+    again = desk.post("/approvals/no-cut-rule-ends", body, role=Role.ADMINISTRATOR)
     assert refusal(again) == (409, "rule-ended")
 
 

@@ -12,7 +12,16 @@ from uuid import UUID
 
 import pytest
 from databases import Database
-from factories import a_contract, a_live_terminal, a_notice, a_person, a_purchase, a_state, a_terminal
+from factories import (
+    a_contract,
+    a_live_terminal,
+    a_notice,
+    a_person,
+    a_purchase,
+    a_state,
+    a_terminal,
+    approved_by_two,
+)
 from outbox import SIGNER, VERIFIER, Handed, Outbox, later
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -94,7 +103,8 @@ class Field:
                 reason="asked for by dispatch",
                 requested_by=a_person(session, role=Role.OPERATOR).id,
             )
-            return commands.issue(session, new, clock=PACE.clock, now=PACE.clock.now()).id
+            now = PACE.clock.now()
+            return commands.issue(session, approved_by_two(session, new, now=now), clock=PACE.clock, now=now).id
 
     def trip(self) -> UUID:
         return self.order(Op.TRIP, round=1, alarm_delay_min=0, limit_min=0)
@@ -348,7 +358,13 @@ def a_credit_is_lost_on_its_way(site: Field) -> None:
     site.live(state=a_state(paid_until_wh=PAID_WH - 1, order_no=0))
 
 
+def the_approval_is_taken_away(site: Field) -> None:
+    with transaction(site.database.engine) as session:
+        session.execute(text("UPDATE approvals SET state = 'refused', result = NULL"))
+
+
 CHANGES = [
+    (the_approval_is_taken_away, "not_approved"),
     (guarantee_appears, "guaranteed"),
     (notices_are_withdrawn, "no_notice"),
     (the_customer_is_protected, "protected"),
@@ -634,7 +650,7 @@ def test_two_dispatchers_at_once_send_every_step_once(database: Database) -> Non
                     reason="test",
                     requested_by=operator,
                 )
-                commands.issue(session, new, clock=PACE.clock, now=now)
+                commands.issue(session, approved_by_two(session, new, now=now), clock=PACE.clock, now=now)
     outbox = Outbox()
     together = threading.Barrier(3)
     failures: list[BaseException] = []

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_live_terminal, a_state, a_terminal, an_exchange
+from factories import a_contract, a_live_terminal, a_state, a_terminal, an_exchange, approved_by_two
 from outbox import SIGNER, Outbox, later
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -89,7 +89,10 @@ class Site:
             new = NewCommand(
                 terminal_id=TERMINAL, supply_point_id=self.point, op=op, args=args, reason="r", requested_by=person.id
             )
-            return commands.issue(session, new, clock=Clock(), now=datetime.now(UTC)).id
+            now = datetime.now(UTC)
+            if op is Op.TRIP:
+                new = approved_by_two(session, new, now=now)
+            return commands.issue(session, new, clock=Clock(), now=now).id
 
     def does(self, command_id: UUID) -> None:
         """The terminal answers that it has carried a command out."""

@@ -19,6 +19,7 @@ from factories import (
     a_site_code,
     a_state,
     a_terminal,
+    an_approved_cut,
     an_exchange,
     an_open_shift,
 )
@@ -57,6 +58,10 @@ _A_REFUND_OF_NOTHING = """
            asked_by, asked_at)
     SELECT gen_random_uuid(), id, supply_point_id, 'refund', 'taking_back', 'r', 1, 1, 0, 0, 0, 0, 0, 9, 9,
            cashier_id, now() FROM purchases LIMIT 1
+"""
+_ASKED_BY_ANOTHER = """
+    UPDATE approvals SET requested_by =
+           (SELECT id FROM staff_members WHERE id NOT IN (requested_by, decided_by) LIMIT 1)
 """
 _A_CLOSING = """
     INSERT INTO closings (id, contract_id, supply_point_id, state, outcome, reason, parts, reading_wh, remaining_wh,
@@ -194,9 +199,12 @@ TAMPERED = [
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 1, \"paid_until_wh\": 99000000000}'", "P3 terminal agrees"),
     ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
-    ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P5 site codes"),
-    ("UPDATE site_codes SET order_no = order_no + 1", "P5 site codes"),
-    ("UPDATE commands SET attempts = 0", "P5 site codes"),
+    ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P6 site codes"),
+    ("UPDATE site_codes SET order_no = order_no + 1", "P6 site codes"),
+    ("UPDATE commands SET attempts = 0", "P6 site codes"),
+    ("UPDATE approvals SET result = '{\"command_ids\": []}'", "P5 two persons"),
+    ("UPDATE approvals SET state = 'refused', result = NULL", "P5 two persons"),
+    (_ASKED_BY_ANOTHER, "P5 two persons"),
 ]  # fmt: skip
 
 
@@ -215,6 +223,7 @@ def a_days_work(database: Database) -> None:
         _take_cheques_and_close(session)
         _reverse_a_purchase(session)
         a_site_code(session, now=NOW)
+        _limit_by_two(session)
         taken_over = a_contract(session)
         a_terminal(session, supply_point_id=taken_over.supply_point_id)
         opening = Opening(
@@ -239,6 +248,15 @@ def _take_cheques_and_close(session: Session) -> None:
     a_closed_shift(session, cashier=cashier, cash_fen=99, now=NOW)
 
 
+def _limit_by_two(session: Session) -> None:
+    """A limit by hand, asked for by one person and approved by another."""
+    point = a_contract(session).supply_point_id
+    terminal = a_terminal(session, supply_point_id=point)
+    a_live_terminal(session, terminal_id=terminal.id, now=NOW, state=a_state(paid_until_wh=0), supplied_wh=0)
+    order = {"action": "limit", "supply_point_id": str(point), "reason": "a test", "arguments": {"power_w": 300_000}}
+    an_approved_cut(session, orders=[order], now=NOW)
+
+
 def _reverse_a_purchase(session: Session) -> None:
     """A mistaken sale for cash and by card, whose money an approver has let go."""
     contract, cashier = a_contract(session), a_person(session, role=Role.CASHIER)
@@ -258,7 +276,7 @@ def _reverse_a_purchase(session: Session) -> None:
         purchase_no=sold.purchase_no, kind=RefundKind.REVERSAL, energy_wh=None, reason="typed twice",
         asked_by=cashier.id,
     )  # fmt: skip
-    refund = ask(session, new, pace=PACE, now=NOW)
+    refund = ask(session, new, alone_fen=None, pace=PACE, now=NOW)
     release(session, refund.id, because="seen on site", approver_id=approver.id, now=NOW)
     pay_out(session, refund.id, tender=tenders[0], cashier_id=cashier.id, now=NOW)
 
