@@ -9,7 +9,17 @@ from uuid import UUID
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_customer, a_live_terminal, a_notice, a_purchase, a_state, a_terminal, an_office
+from factories import (
+    a_contract,
+    a_customer,
+    a_live_terminal,
+    a_notice,
+    a_policy_in_force,
+    a_purchase,
+    a_state,
+    a_terminal,
+    an_office,
+)
 from outbox import SIGNER, Outbox, later
 from prometheus_client import REGISTRY
 from sqlalchemy import text
@@ -116,6 +126,7 @@ def a_town(database: Database, *, points: int) -> Town:
     terminals: dict[str, UUID] = {}
     now = Clock().now()
     with transaction(database.engine) as session:
+        a_policy_in_force(session)
         offices = [an_office(session, code=f"OF-{number}") for number in (1, 2)]
         customers = [a_customer(session, office=office) for office in offices]
         for number in range(points):
