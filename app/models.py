@@ -18,6 +18,7 @@ import app.ledger.models
 import app.load_control.models
 import app.notices.models
 import app.openings.models
+import app.policies.models
 import app.purchases.models
 import app.refunds.models
 import app.shifts.models

@@ -41,6 +41,9 @@ from app.notices.models import Notice
 from app.notices.rules import NoticeKind, word
 from app.notices.service import NewNotice, give, mark_handed_over
 from app.orders.rules import Action
+from app.policies.queries import PolicySeen
+from app.policies.rules import NewPolicy
+from app.policies.service import put_in_force
 from app.purchases.service import Sale, Sold, sell_energy
 from app.roles import Role
 from app.shift_closing.service import Close, NewCount, close, count, judge
@@ -80,6 +83,21 @@ def a_person(session: Session, *, role: Role, office: Office | None = None, name
         roles=[role],
     )
     return hire(session, new, office=office or an_office(session), now=SIGNED_AT)
+
+
+def a_policy_in_force(session: Session, *, now: datetime = SIGNED_AT, **changes: Any) -> PolicySeen:
+    """Have two people approve that the service limits and trips by itself everywhere, with the usual periods."""
+    office = an_office(session)
+    proposer, approver = (a_person(session, role=role, office=office) for role in (Role.OPERATOR, Role.APPROVER))
+    usual: dict[str, Any] = {
+        "office": None,
+        "jurisdiction": "上海 Shanghai",
+        "source": "provincial supply rules, article 30",
+        "automatic_limits": True,
+        "automatic_trips": True,
+    }
+    new = NewPolicy(**usual | changes)
+    return put_in_force(session, new, proposed_by=proposer.id, approved_by=approver.id, now=now)
 
 
 def a_customer(

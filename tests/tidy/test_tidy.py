@@ -22,7 +22,8 @@ VOCABULARY = {
 FEATURES = (
     "access", "allowances", "approvals", "audit", "brake", "calendars", "cheques", "closings", "commands",
     "customers", "emergency", "exchanges", "imports", "key_changes", "ledger", "load_control", "notices", "openings",
-    "orders", "purchases", "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports", "terminals",
+    "orders", "policies", "purchases", "receipts", "refunds", "shift_closing", "shifts", "staff", "terminal_reports",
+    "terminals",
 )  # fmt: skip
 
 
