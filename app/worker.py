@@ -1,5 +1,6 @@
 """The field process: MQTT in, MQTT out, time passing. It composes the features and holds no rules."""
 
+import secrets
 import signal
 import sys
 import threading
@@ -71,7 +72,10 @@ class Worker:
         )
         name = client_id or settings.worker_name or settings.broker_user
         self._shares = Shares(self._engine, name=name, lease_s=settings.worker_lease_s, take=self._take)
-        self._link = BrokerLink(_address(settings), client_id=name, on_message=self._shares.put)
+        # Where a broker ties client ids to nobody, a terminal that could guess ours would throw us out.
+        self._link = BrokerLink(
+            _address(settings), client_id=f"{name}-{secrets.token_hex(8)}", on_message=self._shares.put
+        )
         self._heard_s = float("-inf")
         self._ingest = Ingest(
             self._engine, pace=self._pace, publish=self._link.publish, not_ours=self._shares.not_ours

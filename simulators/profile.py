@@ -35,9 +35,15 @@ class _Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class BrokerProfile(_Profile):
+class NodeProfile(_Profile):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 1883
+
+
+class BrokerProfile(NodeProfile):
+    others: tuple[NodeProfile, ...] = Field(
+        default=(), description="further nodes of the same broker; terminals begin at different ones and take turns"
+    )
     ca_file: Path | None = Field(default=None, description="given: TLS, checked against these authorities")
 
 
