@@ -96,6 +96,12 @@ class Settings(OwnerSettings, BackupSettings):
         default=10, ge=3, le=120, description="how long a worker may be silent before others take its terminals over"
     )
     broker_password: SecretStr | None = Field(default=None, description="the service's MQTT password")
+    broker_subscribe_qos: int = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="MQTT quality of service with which the worker subscribes; 0 for a cluster of NATS",
+    )
     broker_ca_file: Path | None = Field(
         default=None,
         description="certificate authority of the broker (PEM); without it the link is not encrypted",

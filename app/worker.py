@@ -207,6 +207,7 @@ def _address(settings: Settings) -> BrokerAddress:
         host=host,
         port=port,
         others=tuple(others),
+        subscribe_qos=settings.broker_subscribe_qos,
         user=settings.broker_user,
         password=password.get_secret_value() if password else None,
         ca_file=settings.broker_ca_file,

@@ -33,6 +33,7 @@ class Connection:
     ) -> None:
         nodes = (broker, *broker.others)
         self._node = nodes[node % len(nodes)]
+        self._subscribe_qos = broker.subscribe_qos
         self._terminal_id = terminal_id
         self._keepalive_s = keepalive_s
         self._frames: list[Frame] = []
@@ -113,7 +114,7 @@ class Connection:
         if reason.is_failure:
             self.failure = str(reason)
         else:
-            client.subscribe(topics.all_down(self._terminal_id), qos=topics.QOS)
+            client.subscribe(topics.all_down(self._terminal_id), qos=self._subscribe_qos)
 
     def _on_subscribe(
         self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Any

@@ -87,9 +87,9 @@ class NatsCluster:
             **({"protocol": V311} | how),  # type: ignore[arg-type]
         )
 
-    def wait_until_it_serves(self) -> None:
-        """Wait until a subscription is granted, which needs two nodes that have agreed who leads."""
-        eventually(lambda: self._serves(next(iter(self._running))), within_s=ELECTED_WITHIN_S)
+    def wait_until_it_serves(self, node: str = NODES[0]) -> None:
+        """Wait until a node grants a subscription, which needs two nodes that have agreed who leads."""
+        eventually(lambda: self._serves(node), within_s=ELECTED_WITHIN_S)
 
     def _serves(self, node: str) -> bool:
         try:

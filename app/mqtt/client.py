@@ -38,6 +38,7 @@ class BrokerAddress:
     password: str | None
     ca_file: Path | None = None
     others: tuple[tuple[str, int], ...] = ()
+    subscribe_qos: int = QOS
 
 
 class NotConnectedError(Exception):
@@ -180,7 +181,7 @@ class BrokerLink:
             self._in_flight = takes
             self._lost.set()
             return
-        client.subscribe(ALL_UP, qos=QOS)
+        client.subscribe(ALL_UP, qos=self._address.subscribe_qos)
 
     def _on_subscribe(self, _client: paho.Client, _userdata: Any, _mid: int, codes: Any, _properties: Any) -> None:
         if any(code.is_failure for code in codes):
