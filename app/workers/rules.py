@@ -21,7 +21,7 @@ def share_of(terminal_id: str) -> int:
 
     Raises nothing.
 
-    Example: ``"SH-0001"`` belongs to share 32.
+    Example: ``"SH-0001"`` belongs to share 24.
     """
     return crc32(terminal_id.encode(errors="surrogatepass")) % SHARES
 
