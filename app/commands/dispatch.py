@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 
 _AT_ONCE = 500
 _BROKER_TAKES_WITHIN_S = 2.0
+#: A step that was claimed longer ago is not published: we were asleep, and another may have claimed it since.
+_PUBLISHED_WITHIN_S = 5.0
 _RESTORE_VALID_S = 600
 _HELD_AGAIN_S = 30
 #: What gives supply back waits no longer than this for commands that are claimed one by one.
@@ -120,15 +123,12 @@ class Dispatcher:
         """Send every due command once; returns how many steps the broker took."""
         # What gives supply back goes first and waits for no cut; each cut goes as soon as it is claimed, since a
         # nonce lives for seconds only, and one that cannot be claimed keeps nothing else from leaving.
-        sent, restored_s = self._send(in_transaction(self._engine, self._claim_harmless)), monotonic_s()
+        sent, restored_s = self._claim_and_send(self._claim_harmless), monotonic_s()
         for command_id in in_transaction(self._engine, _due_harmful, clock=self._clock):
             if monotonic_s() - restored_s > _RESTORES_WAIT_S:
-                sent, restored_s = (
-                    sent + self._send(in_transaction(self._engine, self._claim_harmless)),
-                    monotonic_s(),
-                )
+                sent, restored_s = sent + self._claim_and_send(self._claim_harmless), monotonic_s()
             try:
-                sent += self._send(in_transaction(self._engine, self._claim_harmful, command_id))
+                sent += self._claim_and_send(partial(self._claim_harmful, command_id=command_id))
             except Exception:
                 log.exception("a command could not be claimed; it stays due", command_id=str(command_id))
         return sent
@@ -287,12 +287,19 @@ class Dispatcher:
         since_told: timedelta = now - (live.uptime_at or now)
         return int((live.uptime_s or 0) + self._clock.real_seconds(since_told) + CUT_VALID_S)
 
-    def _send(self, outgoing: list[Outgoing]) -> int:
+    def _claim_and_send(self, claim: Callable[[Session], list[Outgoing]]) -> int:
+        claimed_s = monotonic_s()
+        return self._send(in_transaction(self._engine, claim), claimed_s=claimed_s)
+
+    def _send(self, outgoing: list[Outgoing], *, claimed_s: float) -> int:
         """Publish, wait for the broker, and record what it took; what it did not take comes due again."""
         if not outgoing:
             return 0
         under_way: list[tuple[Outgoing, Publication]] = []
         for one in outgoing:
+            if monotonic_s() - claimed_s > _PUBLISHED_WITHIN_S:
+                log.warning("claimed too long ago to be sent", command_id=str(one.command_id), step=one.step)
+                continue
             try:
                 under_way.append((one, self._publish(topics.down(one.terminal_id, "command"), one.token)))
             except Exception as error:  # noqa: BLE001 - whatever stops a publish, the next try is in the database
