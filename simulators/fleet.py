@@ -179,6 +179,10 @@ class Fleet:
             self._thread.join(TAKEN_WITHIN_S)
         else:
             self._close_all()
+        if not self._thread.is_alive():
+            # Not by the loop: it may have seen that it is to end before it was woken.
+            self._wake_in.close()
+            self._wake_out.close()
 
     def _run(self) -> None:
         while self._orderly is None:
@@ -255,5 +259,3 @@ class Fleet:
         for link in self._links.values():
             link.close(now, orderly=bool(self._orderly))
         self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()

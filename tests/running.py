@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from app.clock import monotonic_s, sleep
+from app.embedded.broker import SERVICE_USER, EmbeddedBroker
 from app.embedded.ports import LOOPBACK
 from app.settings import Settings
 
@@ -29,6 +30,20 @@ def settings_for(database_url: str) -> Settings:
         signing_key_file=Path("/not/needed/here.pem"),
         requests_per_s=100_000,  # tests are faster than people; the limits have tests of their own
         open_requests_per_s=100_000,
+    )
+
+
+def worker_settings_for(database_url: str, broker: EmbeddedBroker, *, signing_key_file: Path) -> Settings:
+    """Settings of a worker on the embedded broker, without a port for its metrics."""
+    return settings_for(database_url).model_copy(
+        update={
+            "signing_key_file": signing_key_file,
+            "broker_host": LOOPBACK,
+            "broker_port": broker.port,
+            "broker_user": SERVICE_USER,
+            "broker_password": SecretStr(broker.service_password),
+            "worker_metrics_port": 0,
+        }
     )
 
 

@@ -123,15 +123,19 @@ class Dispatcher:
         """Send every due command once; returns how many steps the broker took."""
         # What gives supply back goes first and waits for no cut; each cut goes as soon as it is claimed, since a
         # nonce lives for seconds only, and one that cannot be claimed keeps nothing else from leaving.
-        sent, restored_s = self._claim_and_send(self._claim_harmless), monotonic_s()
+        sent, restored_s = self._send_harmless(), monotonic_s()
         for command_id in in_transaction(self._engine, _due_harmful, clock=self._clock):
             if monotonic_s() - restored_s > _RESTORES_WAIT_S:
-                sent, restored_s = sent + self._claim_and_send(self._claim_harmless), monotonic_s()
+                sent += self._send_harmless()
+                restored_s = monotonic_s()
             try:
                 sent += self._claim_and_send(partial(self._claim_harmful, command_id=command_id))
             except Exception:
                 log.exception("a command could not be claimed; it stays due", command_id=str(command_id))
         return sent
+
+    def _send_harmless(self) -> int:
+        return self._claim_and_send(self._claim_harmless)
 
     def _give_up(self, session: Session) -> None:
         """Expire cuts whose time is over, and call unknown those that were operated and have not been answered."""
@@ -182,6 +186,9 @@ class Dispatcher:
         known = kids_trusted(session, terminal_ids)
         return {terminal_id: self._keys.signer_for(known.get(terminal_id)) for terminal_id in terminal_ids}
 
+    def _signer_of(self, session: Session, command: Command) -> CommandSigner:
+        return self._signers(session, [command])[command.terminal_id]
+
     def _do(self, command: Command, *, signer: CommandSigner, now: datetime) -> Outgoing:
         command.attempts += 1
         command.held, command.held_since = None, None
@@ -212,7 +219,7 @@ class Dispatcher:
         if live is None or not (live.online and live.commandable):
             return []
         if command.op == Op.CREDIT:
-            return [self._do(command, signer=self._signers(session, [command])[command.terminal_id], now=now)]
+            return [self._do(command, signer=self._signer_of(session, command), now=now)]
         return self._cut(session, command, live, now=now)
 
     def _hold(self, session: Session, command: Command, against: list[dict[str, Any]], *, now: datetime) -> None:
@@ -238,7 +245,7 @@ class Dispatcher:
         command.attempts += 1
         command.session = live.session
         command.due_at = now + self._clock.lived(ANSWER_WITHIN_S)
-        signer = self._signers(session, [command])[command.terminal_id]
+        signer = self._signer_of(session, command)
         expires_at = command.expires_at or now
         return [self._signed(command, Step.ARM, signer=signer, now=now, expires_at=expires_at, live=live)]
 
@@ -252,7 +259,7 @@ class Dispatcher:
         command.operate_sent_at = now
         command.due_at = now + self._clock.lived(2 * ANSWER_WITHIN_S)
         expires_at = now + self._clock.lived(ARM_VALID_S)
-        signer = self._signers(session, [command])[command.terminal_id]
+        signer = self._signer_of(session, command)
         return [self._signed(command, Step.OPERATE, signer=signer, now=now, expires_at=expires_at, live=live)]
 
     def _signed(

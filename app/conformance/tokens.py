@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.conformance.known import Known
 from app.conformance.line import CannotRun
 from app.conformance.spans import read as span_of
 from app.conformance.stands import NotRun, Pace
+from app.mqtt.signing import private_key_from_file
 
 _SLOTS = {"warn": "warning", "configure": "config"}
 _MAY_CUT = {"trip", "limit", "control", "guarantee"}
@@ -44,13 +44,11 @@ class Keys:
         """
         remedy = "Give --signing-key the PEM file whose public key the terminal has pinned (`wattgate keygen`)."
         try:
-            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+            key = private_key_from_file(path)
         except OSError as error:
             raise CannotRun(f"{path}: {error.strerror}.", remedy=remedy) from error
         except (ValueError, TypeError) as error:
-            raise CannotRun(f"{path} is no private key in PEM without a password.", remedy=remedy) from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise CannotRun(f"{path} holds no Ed25519 private key.", remedy=remedy)
+            raise CannotRun(f"{path} holds no Ed25519 private key without a password.", remedy=remedy) from error
         return cls(private_key=key, key_id=key_id)
 
     def sign(self, claims: dict[str, Any], *, how: str) -> bytes:

@@ -19,13 +19,13 @@ from app.mqtt.keys import (
     KeyStatement,
     ListedKey,
     ServiceKeys,
-    anchor_from_file,
     listed,
     public_from_file,
     read_statement,
     sign_statement,
     statement_text,
 )
+from app.mqtt.signing import private_key_from_file
 from app.settings import Settings
 from app.terminals.routes import keys_of
 
@@ -41,7 +41,7 @@ def make_statement(*, anchor: Path, serial: int, keys: Mapping[str, Path], now: 
         KeyUnusable: a file cannot be read or holds no Ed25519 key, a key is listed twice, or the serial is below 1.
     """
     try:
-        signed_by = anchor_from_file(anchor)
+        signed_by = private_key_from_file(anchor)
         one_each = [ListedKey(kid=kid, public_key=listed(public_from_file(path))) for kid, path in keys.items()]
         at = now.replace(microsecond=0)
         text = sign_statement(KeyStatement(serial=serial, issued_at=at, keys=one_each), signed_by)

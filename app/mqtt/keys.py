@@ -1,7 +1,6 @@
 """Which keys may sign commands: statements of an anchor that is kept off line, and the keys that a service has."""
 
 import base64
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field, StringConstraints, ValidationError
 
-from app.mqtt.signing import ALGORITHM, CommandSigner, public_key_of, public_pem
+from app.mqtt.signing import ALGORITHM, CommandSigner, private_key_from_file, public_key_of, public_pem
 from app.mqtt.values import KeyId, Message, Moment
 
 STATEMENT_TYPE = "lm-keys+jws"
@@ -83,18 +82,6 @@ def statement_text(path: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def anchor_from_file(path: Path) -> Ed25519PrivateKey:
-    """Read the anchor's private half.
-
-    Raises:
-        TypeError: the file holds no Ed25519 private key.
-    """
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise TypeError(f"{path} must hold the anchor's Ed25519 private key; make one with `wattgate keygen`")
-    return key
-
-
 def public_from_file(path: Path) -> Ed25519PublicKey:
     """Read a public key from a PEM file of its own, or the public half of a private one.
 
@@ -103,7 +90,7 @@ def public_from_file(path: Path) -> Ed25519PublicKey:
     """
     content = path.read_text(encoding="ascii")
     if "PRIVATE KEY" in content:
-        return anchor_from_file(path).public_key()
+        return private_key_from_file(path).public_key()
     return public_key_of(content)
 
 
@@ -154,7 +141,3 @@ def keys_from_files(
         CommandSigner.from_file(previous[0], key_id=previous[1]) if previous else None,
         public_from_file(anchor) if anchor else None,
     )
-
-
-def trusted_pems(pems: Mapping[str, str]) -> dict[str, Ed25519PublicKey]:
-    return {key_id: public_key_of(pem) for key_id, pem in pems.items()}

@@ -29,15 +29,8 @@ class CommandSigner:
 
     @classmethod
     def from_file(cls, path: Path, *, key_id: str) -> "CommandSigner":
-        """Read the private key from a PEM file.
-
-        Raises:
-            TypeError: the file holds no Ed25519 private key.
-        """
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise TypeError(f"{path} must hold an Ed25519 private key; make one with `wattgate keygen`")
-        return cls(key, key_id=key_id)
+        """Read the private key from a PEM file; raises as :func:`private_key_from_file` does."""
+        return cls(private_key_from_file(path), key_id=key_id)
 
     def sign(self, claims: CommandClaims) -> bytes:
         payload = claims.model_dump_json(exclude_none=True).encode()
@@ -57,6 +50,19 @@ def new_private_key_pem() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def private_key_from_file(path: Path) -> Ed25519PrivateKey:
+    """Read a private key in PEM.
+
+    Raises:
+        TypeError: the file holds a key of another kind, or one under a password.
+        ValueError: it holds no private key.
+    """
+    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise TypeError(f"{path} must hold an Ed25519 private key; make one with `wattgate keygen`")
+    return key
 
 
 def public_pem(key: Ed25519PublicKey) -> str:

@@ -13,9 +13,8 @@ import bcrypt
 import pytest
 from databases import Database
 from factories import a_contract, a_purchase, a_terminal, an_ordered_trip
-from pydantic import SecretStr
 from rich.console import Console
-from running import settings_for
+from running import worker_settings_for
 from sqlalchemy import Connection, Engine, text
 from structlog.testing import capture_logs
 
@@ -144,17 +143,7 @@ def utility(database: Database, broker: EmbeddedBroker, tmp_path: Path) -> Itera
     key.write_bytes(new_private_key_pem())
     public.write_text(CommandSigner.from_file(key, key_id=KEY_ID).public_key_pem())
     password.write_text(f"{PASSWORD}\n")
-    settings = settings_for(database.application_url).model_copy(
-        update={
-            "signing_key_file": key,
-            "signing_key_id": KEY_ID,
-            "broker_host": LOOPBACK,
-            "broker_port": broker.port,
-            "broker_user": SERVICE_USER,
-            "broker_password": SecretStr(broker.service_password),
-            "worker_metrics_port": 0,
-        }
-    )
+    settings = worker_settings_for(database.application_url, broker, signing_key_file=key)
     wish = Wish(
         broker=f"{LOOPBACK}:{broker.port}",
         password_file=password,

@@ -307,3 +307,15 @@ def test_a_fleet_file_runs_as_a_program_and_takes_faults(broker: Broker, service
     assert "SH-0006 connected" in told
     assert service.wait_for("SH-0006", "death")[0].session == service.of("SH-0006", "birth")[0].session
     assert len(service.of("SH-0006", "death")) == 1
+
+
+def test_a_fleet_ends_in_order_though_its_loop_has_seen_the_end_before_it_is_woken() -> None:
+    class WokenLate(Fleet):
+        def _wake(self) -> None:
+            self._thread.join(WAIT_S)
+            super()._wake()
+
+    nobody = BrokerProfile(host="127.0.0.1", port=free_port())
+    with WokenLate(FleetProfile(broker=nobody, terminals=[terminal_profile()])) as fleet:
+        fleet.stop()
+        assert fleet.online == 0

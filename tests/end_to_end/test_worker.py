@@ -23,7 +23,7 @@ from hostile import Hostile
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from pydantic import SecretStr
-from running import settings_for
+from running import worker_settings_for
 from sqlalchemy import Engine, select, text
 from structlog.testing import capture_logs
 
@@ -32,7 +32,7 @@ from app.commands.models import Command, CommandStep
 from app.commands.rules import Op
 from app.customers.queries import contract_by_no
 from app.database import connect, new_id, transaction
-from app.embedded.broker import SERVICE_USER, EmbeddedBroker
+from app.embedded.broker import EmbeddedBroker
 from app.embedded.children import Child
 from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import EmbeddedPostgres
@@ -248,17 +248,7 @@ def a_site(engine: Engine, database_url: str, broker: EmbeddedBroker, folder: Pa
     key = folder / "signing-key.pem"
     key.write_bytes(new_private_key_pem())
     public_key = CommandSigner.from_file(key, key_id=KEY_ID).public_key_pem()
-    settings = settings_for(database_url).model_copy(
-        update={
-            "signing_key_file": key,
-            "signing_key_id": KEY_ID,
-            "broker_host": LOOPBACK,
-            "broker_port": broker.port,
-            "broker_user": SERVICE_USER,
-            "broker_password": SecretStr(broker.service_password),
-            "worker_metrics_port": 0,
-        }
-    )
+    settings = worker_settings_for(database_url, broker, signing_key_file=key)
     device = Device(broker.port, CommandVerifier(public_key, key_id=KEY_ID))
     return Site(engine=engine, point=point, settings=settings, device=device)
 

@@ -294,6 +294,13 @@ def test_statements_that_must_not_go_out_are_refused_with_what_would_be_right(ut
     assert "on its way to 0 terminals" in utility.rotate(first)
 
 
+def test_without_an_anchor_no_statement_is_taken(utility: Utility) -> None:
+    statement = utility.statement(1, OLD)
+    utility.settings = utility.settings.model_copy(update={"anchor_public_key_file": None})
+    assert "Set WATTGATE_ANCHOR_PUBLIC_KEY_FILE" in utility.rotate(statement, status=1)
+    assert utility.shown()["statements"] == []
+
+
 def test_no_private_key_reaches_the_database_or_what_is_said(
     utility: Utility, caplog: pytest.LogCaptureFixture
 ) -> None:
