@@ -46,7 +46,7 @@ class NatsCluster:
 
     def __exit__(self, *_: object) -> None:
         for node in list(self._running):
-            self._running.pop(node).stop(within_s=5)
+            self.kill(node)
 
     @property
     def hosts(self) -> str:

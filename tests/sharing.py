@@ -2,12 +2,11 @@
 
 import json
 import os
-import re
 import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +17,7 @@ from uuid import UUID
 import jwt
 from databases import Database
 from factories import a_contract, a_person, a_purchase, a_terminal, an_open_shift, an_ordered_trip
-from peers import Peer, eventually
+from peers import WAIT_S, Peer, eventually
 from running import settings_for
 from sqlalchemy import text
 
@@ -36,6 +35,7 @@ from simulators.workbench import terminal_profile
 LEASE_S = 3
 KEY_ID = "wattgate-1"
 PAID_FEN = 8_000_000
+_WHOLE_LOG = 10_000_000
 
 _STORED = text("""
     SELECT seq FROM terminal_reports WHERE terminal_id = :id
@@ -69,6 +69,11 @@ class Town:
     sold: int = 0
 
     def start_worker(self, name: str, **different: str) -> Child:
+        self.workers[name] = self.launch(name, **different)
+        return self.workers[name]
+
+    def launch(self, name: str, **different: str) -> Child:
+        """Start a worker that may not be the one of its name."""
         own = {
             "ENVIRONMENT": "test",
             "DATABASE_URL": self.database.application_url,
@@ -84,15 +89,23 @@ class Town:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("WATTGATE_")}
         child = Child(
             [sys.executable, "-m", "app.cli", "worker"],
-            log=self.folder / f"{name}.log",
+            log=self.folder / f"{name}-{len(self.started)}.log",
             environment={**inherited, **{f"WATTGATE_{key}": value for key, value in own.items()}},
         )
-        self.workers[name] = child
         self.started.append(child)
         return child
 
+    def said(self, name: str, event: str) -> list[dict[str, Any]]:
+        """The lines of a worker's log, of its present life, that tell of an event."""
+        lines = self.workers[name].log_tail(_WHOLE_LOG).splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and f'"{event}' in line]
+
     def signal(self, name: str, number: signal.Signals) -> None:
         self.workers[name].signal(number)
+
+    def sees(self, happened: Callable[[], Any], *, within_s: float = WAIT_S) -> None:
+        """Wait for something without keeping the workers from their processor."""
+        eventually(happened, within_s=within_s, every_s=0.1)
 
     def ask(self, question: Any, **values: Any) -> list[Any]:
         with transaction(self.database.engine) as session:
@@ -148,8 +161,8 @@ class Town:
 
     def prove_that_nothing_is_lost(self, *, within_s: float = 40) -> int:
         """Wait until all is at rest, then hold terminals against books; returns how many messages were made."""
-        eventually(self.all_commandable, within_s=within_s)
-        eventually(lambda: self.ask(_UNPROVED)[0].count == 0, within_s=within_s)
+        self.sees(self.all_commandable, within_s=within_s)
+        self.sees(lambda: self.ask(_UNPROVED)[0].count == 0, within_s=within_s)
         self.fleet.stop()
         for one in self.terminals:
             stored = self.stored(one)
@@ -198,8 +211,10 @@ def a_town(
         yield town
     finally:
         fleet.stop()
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            for worker in town.started:
+                worker.signal(number)
         for worker in town.started:
-            worker.signal(signal.SIGCONT)
             worker.stop(within_s=10)
 
 
@@ -218,8 +233,3 @@ class Witness:
         """How often each step of each cut was sent."""
         claims = [jwt.decode(one, options={"verify_signature": False}) for one in self._peer.payloads]
         return Counter((one["id"], one["step"]) for one in claims if one.get("op") == "trip")
-
-
-def said(log: str, event: str) -> list[dict[str, Any]]:
-    """The lines of a worker's log that tell of an event."""
-    return [json.loads(line) for line in log.splitlines() if re.match(r"\{", line) and f'"{event}' in line]

@@ -8,7 +8,7 @@ import pytest
 from databases import Database
 from mosquitto import DEPLOYED, Mosquitto
 from peers import Peer, eventually
-from sharing import LEASE_S, Town, Witness, a_town, said
+from sharing import LEASE_S, Town, Witness, a_town
 
 from app.clock import monotonic_s, sleep
 from app.embedded.ports import LOOPBACK
@@ -58,50 +58,36 @@ def halves(town: Town) -> bool:
     return town.shares() == {FIRST: SHARES // 2, SECOND: SHARES // 2}
 
 
-@pytest.mark.takes(seconds=35)
-def test_a_worker_that_is_killed_and_one_that_is_frozen_lose_nothing_and_no_order_is_sent_by_two(
+@pytest.mark.takes(seconds=25)
+def test_workers_that_are_killed_or_frozen_lose_nothing_and_no_order_is_sent_by_two(
     town: Town, witness: Witness
 ) -> None:
     start(town, FIRST)
     start(town, SECOND)
-    eventually(lambda: halves(town))
+    town.sees(lambda: halves(town))
+    namesake = town.launch(SECOND, BROKER_USER=SECOND)
     town.fleet.start()
-    eventually(town.all_commandable)
+    town.sees(town.all_commandable)
     with town.selling(*BUYERS):
         sleep(1)
         town.order_trips(*CUT[:2])
         town.workers[FIRST].kill()
         killed_s = monotonic_s()
-        eventually(lambda: town.shares() == {SECOND: SHARES})
+        town.sees(lambda: town.shares() == {SECOND: SHARES})
         assert monotonic_s() - killed_s < 3 * LEASE_S
         start(town, FIRST)
-        eventually(lambda: halves(town))
+        town.sees(lambda: halves(town))
+        eventually(lambda: namesake.ended)
         town.order_trips(*CUT[2:])
         town.signal(SECOND, signal.SIGSTOP)
-        eventually(lambda: town.shares() == {FIRST: SHARES})
+        town.sees(lambda: town.shares() == {FIRST: SHARES})
         sleep(1)
         town.signal(SECOND, signal.SIGCONT)
-        eventually(lambda: halves(town))
+        town.sees(lambda: halves(town))
     town.prove_that_nothing_is_lost()
-    log = town.workers[SECOND].log_tail(1_000_000)
-    assert len(said(log, "this worker was taken for dead")) == 1
+    assert len(town.said(SECOND, "this worker was taken for dead")) == 1
+    assert namesake.exit_code == 1
+    assert "WATTGATE_WORKER_NAME" in namesake.log_tail()
     assert set(witness.tokens.values()) == {1}, "an order was published twice"
     steps = witness.steps()
     assert {count for (_, step), count in steps.items() if step == "operate"} == {1}
-
-
-@pytest.mark.takes(seconds=8)
-def test_a_second_worker_under_a_name_that_lives_is_refused_and_a_killed_one_comes_back_at_once(town: Town) -> None:
-    start(town, FIRST)
-    eventually(lambda: town.shares() == {FIRST: SHARES})
-    first = town.workers[FIRST]
-    start(town, FIRST)
-    second = town.workers[FIRST]
-    eventually(lambda: second.ended, within_s=30)
-    assert second.exit_code == 1
-    assert "WATTGATE_WORKER_NAME" in second.log_tail()
-    assert not first.ended
-    first.kill()
-    start(town, FIRST)
-    eventually(lambda: said(town.workers[FIRST].log_tail(), "shares of the terminals"), within_s=LEASE_S)
-    assert town.shares() == {FIRST: SHARES}
