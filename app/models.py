@@ -25,6 +25,7 @@ import app.shifts.models
 import app.staff.models
 import app.terminal_reports.models
 import app.terminals.models
+import app.workers.models
 from app.database import Base
 
 METADATA = Base.metadata

@@ -12,6 +12,7 @@ import bcrypt
 import pytest
 from databases import Database
 from factories import a_contract, a_purchase, a_terminal, an_ordered_trip
+from peers import eventually
 from rich.console import Console
 from running import worker_settings_for
 from sqlalchemy import Connection, Engine, text
@@ -206,8 +207,12 @@ def test_a_terminal_on_a_bench_is_tried_and_what_needs_a_person_is_not_called_pa
     )
     fleet = Fleet(FleetProfile(broker=BrokerProfile(host=LOOPBACK, port=broker.port), terminals=(terminal,)))
     told = StringIO()
-    # The terminal connects when the kit already waits for it.
-    starting = threading.Timer(1, fleet.start)
+
+    def connect() -> None:
+        eventually(lambda: "Waiting for a birth" in told.getvalue())
+        fleet.start()
+
+    starting = threading.Thread(target=connect)
     starting.start()
     try:
         assert try_terminal(wish, console=Console(file=told, width=200)) == 0, told.getvalue()
