@@ -18,6 +18,8 @@ from app.audit import service as audit
 from app.audit.rules import Deed
 from app.cheques.service import NewCheque, take_in
 from app.clock import Clock
+from app.commands import service as commands
+from app.commands.rules import Op
 from app.commands.service import NewCommand
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
@@ -366,9 +368,8 @@ def a_notice(
     return notice
 
 
-def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
-    """A trip of round 1, asked for and approved now, both notices served and run out; returns the command's id."""
-    now = Clock().now()
+def notices_run_out(session: Session, *, supply_point_id: UUID, now: datetime) -> None:
+    """Both notices, given and served long ago: a cut may come."""
     for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
         a_notice(
             session,
@@ -378,6 +379,12 @@ def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
             cut_not_before=now - timedelta(hours=1),
             served_at=now - timedelta(days=8),
         )
+
+
+def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
+    """A trip of round 1, asked for and approved now, both notices served and run out; returns the command's id."""
+    now = Clock().now()
+    notices_run_out(session, supply_point_id=supply_point_id, now=now)
     order = {
         "action": Action.TRIP.value,
         "supply_point_id": str(supply_point_id),
@@ -386,6 +393,21 @@ def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
     }
     (command_id,) = an_approved_cut(session, orders=[order], now=now)
     return command_id
+
+
+def a_trip_on_its_way(session: Session, *, supply_point_id: UUID, terminal_id: str) -> UUID:
+    """A trip of round 1 that was approved a moment ago, whether its terminal is there or not."""
+    now = Clock().now()
+    notices_run_out(session, supply_point_id=supply_point_id, now=now)
+    new = NewCommand(
+        terminal_id=terminal_id,
+        supply_point_id=supply_point_id,
+        op=Op.TRIP,
+        args={"round": 1, "alarm_delay_min": 0, "limit_min": 0},
+        reason="asked for by dispatch",
+        requested_by=a_person(session, role=Role.OPERATOR).id,
+    )
+    return commands.issue(session, approved_by_two(session, new, now=now), clock=Clock(), now=now).id
 
 
 def approved_by_two(session: Session, new: NewCommand, *, now: datetime) -> NewCommand:

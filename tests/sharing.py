@@ -127,9 +127,7 @@ class Town:
 
     def order_trips(self, *terminal_ids: str) -> list[UUID]:
         with transaction(self.database.engine) as session:
-            return [
-                an_ordered_trip(session, supply_point_id=self.points[one], terminal_id=one) for one in terminal_ids
-            ]
+            return [an_ordered_trip(session, supply_point_id=self.points[one]) for one in terminal_ids]
 
     @contextmanager
     def selling(self, *terminal_ids: str, every_s: float = 0.2) -> Iterator[None]:

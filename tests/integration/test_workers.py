@@ -131,7 +131,7 @@ def test_two_workers_send_a_cut_once_and_without_row_locks_they_would_both(
     database: Database, *, locks: bool, times: int
 ) -> None:
     with transaction(database.engine) as session:
-        an_ordered_trip(session, supply_point_id=a_point(session, A), terminal_id=A)
+        an_ordered_trip(session, supply_point_id=a_point(session, A))
     assert sent_by_two(database, locks=locks) == {"trip arm": times}
 
 
