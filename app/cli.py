@@ -1,6 +1,7 @@
 """The command line: run the service, look after its database, try it out."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -29,6 +30,13 @@ command_line = typer.Typer(
 console = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[Path, typer.Option(help="where all data of the demonstration lives")]
+
+
+class BrokerForm(StrEnum):
+    """Brokers that read a list of users."""
+
+    MOSQUITTO = "mosquitto"
+    NATS = "nats"
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
@@ -168,14 +176,19 @@ def begin(
 @command_line.command()
 def broker_users(
     to: Annotated[Path | None, typer.Option(help="file to write over; without it the list is printed")] = None,
+    form: Annotated[BrokerForm, typer.Option(help="of which broker")] = BrokerForm.MOSQUITTO,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="user of a further worker, with the service's password; may be repeated")
+    ] = None,
 ) -> None:
-    """Write Mosquitto's list of users: the service, and every terminal in service with its password's hash."""
+    """Write a broker's list of users: the workers, and every terminal in service with its password's hash."""
     from app import models  # noqa: F401 - foreign keys by name need every table known
     from app.terminals import console as terminals
 
     try:
         known = to.read_text(encoding="utf-8") if to is not None and to.exists() else ""
-        found = terminals.broker_users(_settings(), known=known)
+        made = terminals.nats_users if form is BrokerForm.NATS else terminals.broker_users
+        found = made(_settings(), known=known, workers=worker or ())
         if to is None:
             typer.echo(found.lines, nl=False)
         else:

@@ -117,7 +117,7 @@ def watch_pool(engine: Engine) -> None:
         _CONNECTIONS.set(pool.size())
 
 
-def connect(url: str, *, pool_size: int) -> Engine:
+def connect(url: str, *, pool_size: int, idle_in_transaction_s: int = 60) -> Engine:
     """Open a pool of connections that wait for a lock at most 5 s and never sit idle inside a transaction."""
     return create_engine(
         url,
@@ -129,7 +129,8 @@ def connect(url: str, *, pool_size: int) -> Engine:
         connect_args={
             "application_name": "wattgate",
             "prepare_threshold": 1,
-            "options": "-c lock_timeout=5s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+            "options": "-c lock_timeout=5s -c statement_timeout=60s"
+            f" -c idle_in_transaction_session_timeout={idle_in_transaction_s}s"
             " -c timezone=UTC",
         },
     )

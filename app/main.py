@@ -36,6 +36,7 @@ import app.key_changes.routes
 import app.load_control.routes
 import app.models  # foreign keys by name need every table known
 import app.orders.routes
+import app.policies.routes
 import app.purchases.routes
 import app.receipts.routes
 import app.refunds.routes
@@ -91,6 +92,7 @@ ROUTERS = [
     app.approvals.routes.router,
     app.brake.routes.router,
     app.calendars.routes.router,
+    app.policies.routes.router,
     app.terminal_reports.routes.router,
     app.audit.routes.router,
     app.imports.routes.router,

@@ -18,6 +18,7 @@ import app.ledger.models
 import app.load_control.models
 import app.notices.models
 import app.openings.models
+import app.policies.models
 import app.purchases.models
 import app.refunds.models
 import app.shifts.models
@@ -25,6 +26,7 @@ import app.site_codes.models
 import app.staff.models
 import app.terminal_reports.models
 import app.terminals.models
+import app.workers.models
 from app.database import Base
 
 METADATA = Base.metadata

@@ -11,6 +11,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.clock import Clock
 
+_LAST_PORT = 65_535
+
+
+def _broker_of(host: str) -> tuple[str, str]:
+    """Read ``name``, ``name:port``, ``::1`` or ``[::1]:port`` as a name and a port, which may be empty."""
+    written = host.strip()
+    if written.startswith("["):
+        name, _, port = written[1:].partition("]")
+        return name, port.removeprefix(":")
+    if written.count(":") > 1:
+        return written, ""
+    name, colon, port = written.partition(":")
+    return name, port if port or not colon else "none"
+
 
 class OwnerSettings(BaseSettings):
     """What works as the owner role needs, and no more: it runs where no other secret lies."""
@@ -75,10 +89,29 @@ class Settings(OwnerSettings, BackupSettings):
     site_secret_file: Path | None = Field(
         default=None, description="file with 64 hexadecimal digits, of which the keypad key of each terminal is made"
     )
-    broker_host: str = Field(default="127.0.0.1", description="MQTT broker's host")
+    broker_host: str = Field(
+        default="127.0.0.1",
+        description="MQTT broker's host, or several by commas, each with a port of its own where it differs: "
+        "nats-1,nats-2:8884",
+    )
     broker_port: int = Field(default=8883, ge=1, le=65535, description="MQTT broker's port")
     broker_user: str = Field(default="wattgate", description="the service's MQTT user")
+    worker_name: str = Field(
+        default="",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="name and MQTT client id of this worker, another one for each; the broker user when empty",
+    )
+    worker_lease_s: int = Field(
+        default=10, ge=3, le=120, description="how long a worker may be silent before others take its terminals over"
+    )
     broker_password: SecretStr | None = Field(default=None, description="the service's MQTT password")
+    broker_subscribe_qos: int = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="MQTT quality of service with which the worker subscribes; 0 for a cluster of NATS",
+    )
     broker_ca_file: Path | None = Field(
         default=None,
         description="certificate authority of the broker (PEM); without it the link is not encrypted",
@@ -175,6 +208,21 @@ class Settings(OwnerSettings, BackupSettings):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"this machine knows no time zone {name!r}; name one such as Asia/Shanghai") from None
         return name
+
+    @field_validator("broker_host")
+    @classmethod
+    def _names_brokers(cls, hosts: str) -> str:
+        for host in hosts.split(","):
+            name, port = _broker_of(host)
+            if not name or (port and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT)):
+                raise ValueError(f"{host.strip()!r} names no broker; write host or host:port, several by commas")
+        return hosts
+
+    @cached_property
+    def brokers(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of each broker, in the order in which they are tried."""
+        found = (_broker_of(host) for host in self.broker_host.split(","))
+        return tuple((name, int(port) if port else self.broker_port) for name, port in found)
 
     @cached_property
     def zone(self) -> ZoneInfo:

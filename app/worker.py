@@ -1,15 +1,18 @@
 """The field process: MQTT in, MQTT out, time passing. It composes the features and holds no rules."""
 
+import secrets
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import structlog
 from prometheus_client import Gauge, start_http_server
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from app import models  # noqa: F401 - foreign keys by name need every table known
@@ -34,6 +37,8 @@ from app.settings import Settings
 from app.terminal_reports import sweep as terminal_reports_sweep
 from app.terminal_reports.ingest import Ingest, send_clocks
 from app.terminals.routes import keys_of
+from app.workers.service import WorkerNameTaken
+from app.workers.sweep import TEND_EVERY_S, Frame, Shares
 
 log = structlog.get_logger()
 
@@ -48,7 +53,9 @@ _CHEQUES_EVERY_S = 60.0
 _FIGURES_EVERY_S = 15.0
 _DAY_S = 24 * 3600
 _POOL = 7
+_HEARS_UNTIL_S = 5.0
 _DATABASE_AGAIN_S = 0.5
+_LOOKED_EVERY_S = 1.0
 
 
 class Worker:
@@ -60,20 +67,20 @@ class Worker:
         self._heads_file = settings.audit_heads_file
         self._cheque_overdue_days = settings.cheque_overdue_days
         self._pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
-        self._engine = engine or connect(settings.database_url.get_secret_value(), pool_size=_POOL)
-        password = settings.broker_password
-        self._link = BrokerLink(
-            BrokerAddress(
-                host=settings.broker_host,
-                port=settings.broker_port,
-                user=settings.broker_user,
-                password=password.get_secret_value() if password else None,
-                ca_file=settings.broker_ca_file,
-            ),
-            client_id=client_id or settings.broker_user,
-            on_message=self._take,
+        # Asleep in the middle of a transaction, a worker must not keep its terminals from those that would take over.
+        self._engine = engine or connect(
+            settings.database_url.get_secret_value(), pool_size=_POOL, idle_in_transaction_s=settings.worker_lease_s
         )
-        self._ingest = Ingest(self._engine, pace=self._pace, publish=self._link.publish)
+        name = client_id or settings.worker_name or settings.broker_user
+        self._shares = Shares(self._engine, name=name, lease_s=settings.worker_lease_s, take=self._take)
+        # Where a broker ties client ids to nobody, a terminal that could guess ours would throw us out.
+        self._link = BrokerLink(
+            _address(settings), client_id=f"{name}-{secrets.token_hex(8)}", on_message=self._shares.put
+        )
+        self._heard_s = float("-inf")
+        self._ingest = Ingest(
+            self._engine, pace=self._pace, publish=self._link.publish, not_ours=self._shares.not_ours
+        )
         keys = keys_of(settings)
         self._dispatcher = Dispatcher(
             self._engine,
@@ -87,9 +94,11 @@ class Worker:
         self._command_figures = CommandFigures(self._engine, clock=self._clock)
         watch_pool(self._engine)
         self._stopping = threading.Event()
+        self.out_of_place = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(name, work, every_s), name=name, daemon=True)
             for name, work, every_s in (
+                ("shares", self._tend, TEND_EVERY_S),
                 ("dispatch", self._dispatch, _DISPATCH_EVERY_S),
                 ("sweep", self._sweep, _SWEEP_EVERY_S),
                 ("silence", self._note_silence, _SILENCE_EVERY_S),
@@ -100,6 +109,12 @@ class Worker:
         ]
 
     def start(self) -> None:
+        """Begin; first wait for a name that an earlier life of this worker may still have.
+
+        Raises:
+            WorkerNameTaken: another worker of that name goes on living.
+        """
+        self._shares.enter(self._stopping)
         terminal_reports_sweep.make_partitions(self._engine, now=self._clock.now())
         self._ingest.start()
         self._link.start()
@@ -113,13 +128,16 @@ class Worker:
             thread.join(timeout=15)
         self._link.stop()
         self._ingest.stop()
+        with suppress(DBAPIError, WorkerNameTaken):
+            self._shares.leave()
         self._engine.dispose()
 
     def wait_connected(self, timeout_s: float) -> bool:
         return self._link.wait_connected(timeout_s)
 
-    def _take(self, topic: str, payload: bytes) -> None:
-        self._ingest.put(topic, payload)
+    def _take(self, frames: Iterable[Frame]) -> None:
+        for topic, payload, heard_s in frames:
+            self._ingest.put(topic, payload, heard_s=heard_s)
 
     def _publish(self, topic: str, payload: bytes) -> Publication:
         return self._link.publish(topic, payload)
@@ -127,6 +145,16 @@ class Worker:
     def _reasons_against(self, session: Session, command: Command, now: datetime) -> list[dict[str, Any]]:
         asked = refunds.reasons_against if command.op == Op.CREDIT else load_control.reasons_against
         return [reason.as_json() for reason in asked(session, command, pace=self._pace, now=now)]
+
+    def _tend(self) -> None:
+        """Show that this worker lives; it hears the broker as long as it has just now."""
+        if self._link.connected:
+            self._heard_s = monotonic_s()
+        try:
+            self._shares.tend(hears=monotonic_s() - self._heard_s < _HEARS_UNTIL_S)
+        except WorkerNameTaken as taken:
+            log.error("another worker has this one's name", detail=taken.detail, remedy=taken.remedy)  # noqa: TRY400
+            self.out_of_place.set()
 
     def _dispatch(self) -> None:
         self._dispatcher.give_up()
@@ -177,6 +205,20 @@ class Worker:
             self._stopping.wait(max(every_s - (monotonic_s() - started_s), 0.005))
 
 
+def _address(settings: Settings) -> BrokerAddress:
+    (host, port), *others = settings.brokers
+    password = settings.broker_password
+    return BrokerAddress(
+        host=host,
+        port=port,
+        others=tuple(others),
+        subscribe_qos=settings.broker_subscribe_qos,
+        user=settings.broker_user,
+        password=password.get_secret_value() if password else None,
+        ca_file=settings.broker_ca_file,
+    )
+
+
 def _archive_is_failing(session: Session) -> bool:
     found = session.scalar(
         text("SELECT last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver")
@@ -200,7 +242,13 @@ def run(settings: Settings) -> None:
             # Where both start together after a crash, the database still recovers when we ask it first.
             log.warning("the database is away; the worker waits for it", error=str(error.orig))
             asked_to_stop.wait(_DATABASE_AGAIN_S)
+        except WorkerNameTaken as taken:
+            log.error("not started", detail=taken.detail, remedy=taken.remedy)  # noqa: TRY400
+            sys.exit(1)
     log.info("the worker runs", environment=settings.environment, clock_factor=settings.clock_factor)
-    asked_to_stop.wait()
+    while not (asked_to_stop.is_set() or worker.out_of_place.is_set()):
+        asked_to_stop.wait(_LOOKED_EVERY_S)
     worker.stop()
     log.info("the worker has stopped")
+    if worker.out_of_place.is_set():
+        sys.exit(1)

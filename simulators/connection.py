@@ -29,9 +29,11 @@ class Connection:
     """A paho client that is driven from outside: its owner watches `socket` and calls `read` and `write`."""
 
     def __init__(
-        self, broker: BrokerProfile, *, terminal_id: str, password: str, session: str, keepalive_s: int
+        self, broker: BrokerProfile, *, node: int, terminal_id: str, password: str, session: str, keepalive_s: int
     ) -> None:
-        self._broker = broker
+        nodes = (broker, *broker.others)
+        self._node = nodes[node % len(nodes)]
+        self._subscribe_qos = broker.subscribe_qos
         self._terminal_id = terminal_id
         self._keepalive_s = keepalive_s
         self._frames: list[Frame] = []
@@ -69,7 +71,7 @@ class Connection:
         Raises:
             OSError: the broker cannot be reached.
         """
-        self._client.connect(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
+        self._client.connect(self._node.host, self._node.port, keepalive=self._keepalive_s)
 
     def read(self) -> list[Frame]:
         """Read what has arrived, and write what paho wants to answer."""
@@ -112,7 +114,7 @@ class Connection:
         if reason.is_failure:
             self.failure = str(reason)
         else:
-            client.subscribe(topics.all_down(self._terminal_id), qos=topics.QOS)
+            client.subscribe(topics.all_down(self._terminal_id), qos=self._subscribe_qos)
 
     def _on_subscribe(
         self, _client: Client, _userdata: Any, _mid: int, reasons: list[ReasonCode], _properties: Any
@@ -134,4 +136,17 @@ class Connection:
 
 @lru_cache(maxsize=4)
 def _tls_context(ca_file: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(ca_file))
+    context = ssl.create_default_context(cafile=str(ca_file))
+    context.sslsocket_class = _Socket
+    return context
+
+
+class _Socket(ssl.SSLSocket):
+    """Closes itself where the handshake comes to nothing, as with a broker that dies meanwhile; paho does not."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as Python has it
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise

@@ -52,6 +52,7 @@ class Link:
         self._connect_s = connect_s
         self._opened_s = 0.0
         self._attempts = 0
+        self._tries = 0
         self._off_until_s: float | None = None
         self._frozen_until_s: float | None = None
         self._on_next_command: PowerCycle | None = None
@@ -204,12 +205,14 @@ class Link:
     def _open(self, now: Instant) -> None:
         connection = Connection(
             self._fleet.broker,
+            node=self._profile.seed + self._tries,
             terminal_id=self._profile.terminal_id,
             password=self._profile.password,
             session=self.terminal.open_session(),
             keepalive_s=self._fleet.keepalive_s,
         )
         self._attempts += 1
+        self._tries += 1
         try:
             connection.open()
         except OSError as error:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -83,9 +83,16 @@ class _Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class BrokerProfile(_Profile):
+class NodeProfile(_Profile):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 1883
+
+
+class BrokerProfile(NodeProfile):
+    others: tuple[NodeProfile, ...] = Field(
+        default=(), description="further nodes of the same broker; terminals begin at different ones and take turns"
+    )
+    subscribe_qos: Literal[0, 1] = Field(default=1, description="0 for a cluster of NATS")
     ca_file: Path | None = Field(default=None, description="given: TLS, checked against these authorities")
 
 

@@ -78,6 +78,11 @@ class Terminal:
         return self._device.kept.metered.supplied_wh
 
     @property
+    def made(self) -> int:
+        """How many reports and events its spool has numbered."""
+        return self._device.spool.last
+
+    @property
     def spooled(self) -> int:
         """How many reports and events have no receipt."""
         return len(self._device.spool)

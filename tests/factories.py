@@ -18,6 +18,8 @@ from app.audit import service as audit
 from app.audit.rules import Deed
 from app.cheques.service import NewCheque, take_in
 from app.clock import Clock
+from app.commands import service as commands
+from app.commands.rules import Op
 from app.commands.service import NewCommand
 from app.customers.models import Customer, SupplyContract
 from app.customers.rules import ControlMode, Industry, NoticePeriods, Threshold, Thresholds
@@ -41,6 +43,9 @@ from app.notices.models import Notice
 from app.notices.rules import NoticeKind, word
 from app.notices.service import NewNotice, give, mark_handed_over
 from app.orders.rules import Action
+from app.policies.queries import PolicySeen
+from app.policies.rules import NewPolicy
+from app.policies.service import put_in_force
 from app.purchases.service import Sale, Sold, sell_energy
 from app.roles import Role
 from app.shift_closing.service import Close, NewCount, close, count, judge
@@ -82,6 +87,21 @@ def a_person(session: Session, *, role: Role, office: Office | None = None, name
         roles=[role],
     )
     return hire(session, new, office=office or an_office(session), now=SIGNED_AT)
+
+
+def a_policy_in_force(session: Session, *, now: datetime = SIGNED_AT, **changes: Any) -> PolicySeen:
+    """Have two people approve that the service limits and trips by itself everywhere, with the usual periods."""
+    office = an_office(session)
+    proposer, approver = (a_person(session, role=role, office=office) for role in (Role.OPERATOR, Role.APPROVER))
+    usual: dict[str, Any] = {
+        "office": None,
+        "jurisdiction": "上海 Shanghai",
+        "source": "provincial supply rules, article 30",
+        "automatic_limits": True,
+        "automatic_trips": True,
+    }
+    new = NewPolicy(**usual | changes)
+    return put_in_force(session, new, proposed_by=proposer.id, approved_by=approver.id, now=now)
 
 
 def a_customer(
@@ -365,9 +385,8 @@ def a_notice(
     return notice
 
 
-def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
-    """A trip of round 1, asked for and approved now, both notices served and run out; returns the command's id."""
-    now = Clock().now()
+def notices_run_out(session: Session, *, supply_point_id: UUID, now: datetime) -> None:
+    """Both notices, given and served long ago: a cut may come."""
     for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):
         a_notice(
             session,
@@ -377,6 +396,12 @@ def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
             cut_not_before=now - timedelta(hours=1),
             served_at=now - timedelta(days=8),
         )
+
+
+def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
+    """A trip of round 1, asked for and approved now, both notices served and run out; returns the command's id."""
+    now = Clock().now()
+    notices_run_out(session, supply_point_id=supply_point_id, now=now)
     order = {
         "action": Action.TRIP.value,
         "supply_point_id": str(supply_point_id),
@@ -385,6 +410,21 @@ def an_ordered_trip(session: Session, *, supply_point_id: UUID) -> UUID:
     }
     (command_id,) = an_approved_cut(session, orders=[order], now=now)
     return command_id
+
+
+def a_trip_on_its_way(session: Session, *, supply_point_id: UUID, terminal_id: str) -> UUID:
+    """A trip of round 1 that was approved a moment ago, whether its terminal is there or not."""
+    now = Clock().now()
+    notices_run_out(session, supply_point_id=supply_point_id, now=now)
+    new = NewCommand(
+        terminal_id=terminal_id,
+        supply_point_id=supply_point_id,
+        op=Op.TRIP,
+        args={"round": 1, "alarm_delay_min": 0, "limit_min": 0},
+        reason="asked for by dispatch",
+        requested_by=a_person(session, role=Role.OPERATOR).id,
+    )
+    return commands.issue(session, approved_by_two(session, new, now=now), clock=Clock(), now=now).id
 
 
 def approved_by_two(session: Session, new: NewCommand, *, now: datetime) -> NewCommand:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from databases import Database
-from factories import a_contract, a_live_terminal, a_person, a_purchase, a_state, a_terminal
+from factories import a_contract, a_live_terminal, a_person, a_policy_in_force, a_purchase, a_state, a_terminal
 from sqlalchemy import select
 
 from app.clock import Clock
@@ -173,8 +173,10 @@ class Factory:
             row.state = state
 
 
-def a_factory(database: Database, *, bought: bool = True, **terms: Any) -> Factory:
+def a_factory(database: Database, *, bought: bool = True, approved: bool = True, **terms: Any) -> Factory:
     with transaction(database.engine) as session:
+        if approved:
+            a_policy_in_force(session)
         contract: SupplyContract = a_contract(session, contract_no=CONTRACT, **terms)
         a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
     state = a_state(paid_until_wh=0, remaining_wh=0)

@@ -19,11 +19,11 @@ V311, V5 = MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5
 SUCCESS = "Success"
 
 
-def eventually(happened: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
+def eventually(happened: Callable[[], Any], *, within_s: float = WAIT_S, every_s: float = 0.01) -> Any:
     until_s = monotonic_s() + within_s
     while not (found := happened()):
         assert monotonic_s() < until_s, "it did not happen in time"
-        sleep(0.01)
+        sleep(every_s)
     return found
 
 

@@ -24,10 +24,16 @@ from app.load_control.rules import Step
 from app.load_control.service import Pace
 from app.orders import service as orders
 from app.orders.rules import Action, Order
+from app.policies import queries as policy_queries
+from app.policies import service as policies
+from app.policies.rules import NewPolicy, check_policy
 from app.refunds import queries as refund_queries
 from app.refunds import service as refunds
 from app.refunds.rules import RefundKind
 from app.refunds.service import NewRefund
+from app.staff.queries import get_office
+
+_OFFICES_AT_MOST = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,15 +210,40 @@ def _end_rule(session: Session, asked: Asked, approved: Approved, _: Pace, now: 
     return {"rule_id": str(seen.rule.id)}
 
 
+def _look_at_policy(session: Session, asked: Asked, _: Pace, now: datetime) -> Looked:
+    new = _policy(asked)
+    check_policy(new, now=now)
+    if new.office is not None:
+        get_office(session, code=new.office)
+    in_force = policy_queries.list_policies(session, in_force=True, limit=_OFFICES_AT_MOST, before_id=None, now=now)
+    versions = {seen.office or "everywhere": seen.policy.version for seen in in_force}
+    there = {place: versions.get(place) for place in ("everywhere", new.office) if place is not None}
+    return Looked(wanted=dict(asked.wanted), standing={"policy in force": there})
+
+
+def _put_in_force(session: Session, asked: Asked, approved: Approved, _: Pace, now: datetime) -> dict[str, Any]:
+    seen = policies.put_in_force(
+        session, _policy(asked), proposed_by=asked.requested_by, approved_by=approved.by, now=now
+    )
+    return {"version": seen.policy.version}
+
+
+def _policy(asked: Asked) -> NewPolicy:
+    begins = asked.wanted["valid_from"]
+    return NewPolicy(**{**asked.wanted, "valid_from": datetime.fromisoformat(begins) if begins else None})
+
+
 _LOOKS: dict[Kind, Callable[[Session, Asked, Pace, datetime], Looked]] = {
     Kind.ORDERS: _look_at_orders,
     Kind.REFUND: _look_at_refund,
     Kind.BRAKE_LIMIT: _look_at_limit,
     Kind.NO_CUT_RULE_END: _look_at_rule,
+    Kind.TRIP_POLICY: _look_at_policy,
 }
 _DEEDS: dict[Kind, Callable[[Session, Asked, Approved, Pace, datetime], dict[str, Any]]] = {
     Kind.ORDERS: _give_orders,
     Kind.REFUND: _take_back,
     Kind.BRAKE_LIMIT: _set_limit,
     Kind.NO_CUT_RULE_END: _end_rule,
+    Kind.TRIP_POLICY: _put_in_force,
 }

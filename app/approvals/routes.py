@@ -19,6 +19,7 @@ from app.approvals.schemas import (
     OrderAlone,
     OrdersToApprove,
     PointSeen,
+    PolicyToApprove,
     RefundToApprove,
     Refuse,
     Review,
@@ -107,6 +108,18 @@ async def ask_limit(wanted: LimitToApprove, request: Keyed) -> Response:
     dependencies=[allow(Role.ADMINISTRATOR)],
 )
 async def ask_rule_end(wanted: RuleEndToApprove, request: Keyed) -> Response:
+    return await _ask(wanted, request)
+
+
+@router.post(
+    "/trip-policies",
+    summary="Propose a trip policy",
+    status_code=201,
+    response_model=ApprovalShown,
+    dependencies=[allow(Role.ADMINISTRATOR)],
+)
+async def ask_policy(wanted: PolicyToApprove, request: Keyed) -> Response:
+    """What the service may limit and trip by itself from then on, and how long before a trip it tells."""
     return await _ask(wanted, request)
 
 

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     REFUND = "refund"
     BRAKE_LIMIT = "brake_limit"
     NO_CUT_RULE_END = "no_cut_rule_end"
+    TRIP_POLICY = "trip_policy"
 
 
 class ApprovalState(StrEnum):

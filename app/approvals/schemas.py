@@ -12,6 +12,7 @@ from app.approvals.rules import ApprovalState, Kind
 from app.brake.rules import Scope
 from app.brake.schemas import LimitToSet
 from app.calendars.schemas import NoCutToEnd
+from app.http.moments import Moment
 from app.load_control.facts import Cut
 from app.load_control.queries import Site
 from app.load_control.schemas import NoticeShown, ReasonShown
@@ -83,6 +84,26 @@ class RuleEndToApprove(NoCutToEnd):
     def asked(self, *, by: UUID) -> Asked:
         wanted = {"rule_id": str(self.rule_id)}
         return Asked(kind=Kind.NO_CUT_RULE_END, wanted=wanted, reason=self.reason, requested_by=by)
+
+
+class PolicyToApprove(BaseModel):
+    """What the service may cut by itself, and how long before it tells."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    office: str | None = Field(default=None, max_length=60, description="code of an office; null: everywhere")
+    jurisdiction: Words = Field(examples=["上海 Shanghai"])
+    source: Words = Field(description="where it is written", examples=["provincial supply rules, article 30"])
+    automatic_limits: bool
+    automatic_trips: bool
+    written_notice_s: int = Field(ge=1, le=2**31, examples=[259_200])
+    second_notice_s: int = Field(ge=1, le=2**31, examples=[1_800])
+    valid_from: Moment | None = Field(default=None, description="null: from its approval")
+    reason: Words = Field(examples=["the province asks for seven days from next year"])
+
+    def asked(self, *, by: UUID) -> Asked:
+        wanted = self.model_dump(mode="json", exclude={"reason"})
+        return Asked(kind=Kind.TRIP_POLICY, wanted=wanted, reason=self.reason, requested_by=by)
 
 
 class Approve(BaseModel):

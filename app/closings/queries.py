@@ -119,7 +119,7 @@ def account_at(session: Session, contract: SupplyContract, *, pace: Pace, now: d
         ClosingRefused: no terminal could tell a final reading.
     """
     point = contract.supply_point_id
-    terminal_id, facts = facts_at(session, point, pace=pace)
+    terminal_id, facts = facts_at(session, point, pace=pace, now=now)
     now_stands = stands(session, point)
     fresh = facts.supplied_at is not None and now - facts.supplied_at <= facts.report_valid_for
     account = Account(
@@ -158,14 +158,14 @@ def _is_cut(facts: Facts) -> bool:
     return facts.stage >= Stage.LIMITED or limited or tripped
 
 
-def facts_at(session: Session, supply_point_id: UUID, *, pace: Pace) -> tuple[str, Facts]:
+def facts_at(session: Session, supply_point_id: UUID, *, pace: Pace, now: datetime) -> tuple[str, Facts]:
     """Return the terminal of a supply point under an open contract, and the facts there.
 
     Raises:
         ClosingRefused: there is none.
     """
     found = load_control.pictures(
-        session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
     if not found:
         raise ClosingRefused(

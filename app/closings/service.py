@@ -234,7 +234,7 @@ def withdraw(session: Session, contract_no: str, *, by: UUID, pace: Pace, now: d
     point = closing.supply_point_id
     contract.closing_since = None
     session.flush()
-    terminal_id, facts = queries.facts_at(session, point, pace=pace)
+    terminal_id, facts = queries.facts_at(session, point, pace=pace, now=now)
     counted = terminals.next_order(session, point)
     closing.again_order_no = counted.order_no
     closing.state = ClosingState.WITHDRAWN

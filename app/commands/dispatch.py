@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 
 _AT_ONCE = 500
 _BROKER_TAKES_WITHIN_S = 2.0
+#: A step that was claimed longer ago is not published: we were asleep, and another may have claimed it since.
+_PUBLISHED_WITHIN_S = 5.0
 _RESTORE_VALID_S = 600
 _HELD_AGAIN_S = 30
 #: What gives supply back waits no longer than this for commands that are claimed one by one.
@@ -128,13 +131,13 @@ class Dispatcher:
                 sent += self._send_harmless()
                 restored_s = monotonic_s()
             try:
-                sent += self._send(in_transaction(self._engine, self._claim_harmful, command_id))
+                sent += self._claim_and_send(partial(self._claim_harmful, command_id=command_id))
             except Exception:
                 log.exception("a command could not be claimed; it stays due", command_id=str(command_id))
         return sent
 
     def _send_harmless(self) -> int:
-        return self._send(in_transaction(self._engine, self._claim_harmless))
+        return self._claim_and_send(self._claim_harmless)
 
     def _give_up(self, session: Session) -> None:
         """Expire cuts whose time is over, and call unknown those that were operated and have not been answered."""
@@ -310,12 +313,19 @@ class Dispatcher:
         since_told: timedelta = now - (live.uptime_at or now)
         return int((live.uptime_s or 0) + self._clock.real_seconds(since_told) + CUT_VALID_S)
 
-    def _send(self, outgoing: list[Outgoing]) -> int:
+    def _claim_and_send(self, claim: Callable[[Session], list[Outgoing]]) -> int:
+        claimed_s = monotonic_s()
+        return self._send(in_transaction(self._engine, claim), claimed_s=claimed_s)
+
+    def _send(self, outgoing: list[Outgoing], *, claimed_s: float) -> int:
         """Publish, wait for the broker, and record what it took; what it did not take comes due again."""
         if not outgoing:
             return 0
         under_way: list[tuple[Outgoing, Publication]] = []
         for one in outgoing:
+            if monotonic_s() - claimed_s > _PUBLISHED_WITHIN_S:
+                log.warning("claimed too long ago to be sent", command_id=str(one.command_id), step=one.step)
+                continue
             try:
                 under_way.append((one, self._publish(topics.down(one.terminal_id, "command"), one.token)))
             except Exception as error:  # noqa: BLE001 - whatever stops a publish, the next try is in the database

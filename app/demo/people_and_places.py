@@ -36,7 +36,6 @@ class DemoCustomer:
     rounds: tuple[DemoRound, ...]
     hours_bought: int = 200
     limit_percent: int = 60
-    written_notice_h: int = 72
     threshold_hours: tuple[int, int, int] = (96, 48, 24)
     control_mode: ControlMode = ControlMode.REMOTE
     important_user: ImportantUser = ImportantUser.NONE
@@ -76,6 +75,9 @@ PEOPLE = (
     ("auditor", "吴静", "Wu Jing", Role.AUDITOR, "PD"),
     ("admin", "郑凯", "Zheng Kai", Role.ADMINISTRATOR, "PD"),
 )
+
+#: Who has proposed and who has approved that the service limits and trips by itself here.
+PROPOSED_BY, APPROVED_BY = "operator", "approver"
 
 _FACTORY = (
     DemoRound(feeds_zh="办公与生活", feeds_en="offices and canteen", share_percent=10, importance=1),
@@ -166,7 +168,7 @@ STORY_CUSTOMERS = (
     DemoCustomer(
         number=102, office="MH", name_zh="光明食品冷链", name_en="Guangming Cold Chain", industry=Industry.FOOD,
         capacity_kva=1250, voltage_v=10_000, feeder="闵24", shape="steady", rated_power_w=800_000, price="0.8000",
-        rounds=_FACTORY, hours_bought=0, control_mode=ControlMode.LOCAL, written_notice_h=24,
+        rounds=_FACTORY, hours_bought=0, control_mode=ControlMode.LOCAL,
         threshold_hours=(30, 20, 10),
     ),
 )  # fmt: skip

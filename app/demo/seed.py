@@ -15,13 +15,14 @@ from app.customers import service as customers
 from app.customers.models import SupplyContract
 from app.customers.rules import NoticePeriods, Threshold, Thresholds
 from app.database import transaction
-from app.demo.people_and_places import OFFICES, PASSWORD, PEOPLE, DemoCustomer
+from app.demo.people_and_places import APPROVED_BY, OFFICES, PASSWORD, PEOPLE, PROPOSED_BY, DemoCustomer
 from app.ledger import service as ledger
 from app.ledger.rules import AccountKind, Line, Posting
 from app.load_control import service as load_control
 from app.load_control.service import Pace
+from app.policies import service as policies
+from app.policies.rules import NewPolicy
 from app.purchases import service as purchases
-from app.quantities import SECONDS_PER_HOUR
 from app.roles import Role
 from app.shifts import service as shifts
 from app.staff import service as staff
@@ -52,13 +53,15 @@ def seed(engine: Engine, wanted: Sequence[DemoCustomer], *, pace: Pace, now: dat
             code: staff.create_office(session, code=code, name_zh=name_zh, name_en=name_en, now=now)
             for code, name_zh, name_en in OFFICES
         }
-        cashier = _hire_people(session, offices, now=now)
+        people = _hire_people(session, offices, now=now)
+        _approve_policy(session, people, now=now)
+        cashier = next(person for person in people.values() if Role.CASHIER in person.roles)
         return [_sign(session, one, offices, cashier=cashier, pace=pace, now=now) for one in wanted]
 
 
-def _hire_people(session: Session, offices: dict[str, Office], *, now: datetime) -> StaffMember:
-    hired = [
-        staff.hire(
+def _hire_people(session: Session, offices: dict[str, Office], *, now: datetime) -> dict[str, StaffMember]:
+    hired = {
+        sign_in_name: staff.hire(
             session,
             staff.NewStaffMember(
                 sign_in_name=sign_in_name, name_zh=name_zh, name_en=name_en, password=PASSWORD, roles=[role]
@@ -67,12 +70,24 @@ def _hire_people(session: Session, offices: dict[str, Office], *, now: datetime)
             now=now,
         )
         for sign_in_name, name_zh, name_en, role, office in PEOPLE
-    ]
-    cashiers = [person for person in hired if Role.CASHIER in person.roles]
+    }
+    cashiers = [person for person in hired.values() if Role.CASHIER in person.roles]
     for cashier in cashiers:
         office = next(code for code, each in offices.items() if each.id == cashier.office_id)
         open_till_and_shift(session, cashier, till_no=f"{office}-1", now=now)
-    return cashiers[0]
+    return hired
+
+
+def _approve_policy(session: Session, people: dict[str, StaffMember], *, now: datetime) -> None:
+    new = NewPolicy(
+        office=None,
+        jurisdiction="演示 demonstration",
+        source="invented rules: written notice three days before, a second one half an hour before",
+        automatic_limits=True,
+        automatic_trips=True,
+    )
+    proposer, approver = people[PROPOSED_BY], people[APPROVED_BY]
+    policies.put_in_force(session, new, proposed_by=proposer.id, approved_by=approver.id, now=now)
 
 
 def open_till_and_shift(session: Session, cashier: StaffMember, *, till_no: str, now: datetime) -> None:
@@ -159,7 +174,7 @@ def _contract(session: Session, one: DemoCustomer, *, now: datetime) -> SupplyCo
                 limited=Threshold(supply_hours=limited_h),
                 trip=Threshold(energy_wh=0),
             ),
-            notice_periods=NoticePeriods(written_s=one.written_notice_h * SECONDS_PER_HOUR),
+            notice_periods=NoticePeriods(),
             important_user=one.important_user,
             protected=one.protected,
         ),

@@ -1,7 +1,6 @@
 """A real MQTT broker from a wheel, as a child process: for the demo, the story and tests."""
 
 import json
-import re
 import secrets
 import shutil
 import signal
@@ -17,6 +16,7 @@ import bcrypt
 from app.clock import monotonic_s, sleep
 from app.embedded.children import Child
 from app.embedded.ports import LOOPBACK, free_port
+from app.embedded.users import authorization
 
 SERVICE_USER = "wattgate"
 
@@ -28,7 +28,6 @@ _RELOADED = b"Reloaded server configuration"
 _RELOAD_REFUSED = b"Failed to reload server configuration"
 #: A terminal's one subscription counts twice, and the broker's own limit of 1000 would refuse the 500th terminal.
 _SUBSCRIPTIONS_AT_MOST = 100_000
-_TERMINAL_ID = re.compile(r"[A-Za-z0-9_-]+")
 #: The least that bcrypt knows: the hash guards a loopback port, and five thousand terminals sign in at once.
 _BCRYPT_ROUNDS = 4
 
@@ -88,7 +87,7 @@ class EmbeddedBroker:
         shutil.rmtree(self._folder / "jetstream", ignore_errors=True)
         self._write_configuration()
         self._log.write_bytes(b"")
-        self._process = Child([_program(), "--config", str(self._configuration)], log=self._log)
+        self._process = Child([nats_program(), "--config", str(self._configuration)], log=self._log)
         try:
             self._wait_until_ready()
         except BrokerFailed:
@@ -117,9 +116,7 @@ class EmbeddedBroker:
         Raises:
             BrokerFailed: the running broker refused the new file or did not answer.
         """
-        for terminal_id in terminals:
-            if not _TERMINAL_ID.fullmatch(terminal_id):
-                raise ValueError(f"terminal id {terminal_id!r} must be letters, digits, '-' and '_' only")
+        authorization(services={}, terminals=terminals)  # refuses a name before anything is changed
         if service_password != self.service_password:
             self._set_service_password(service_password)
         self._terminals = dict(terminals)
@@ -175,8 +172,6 @@ class EmbeddedBroker:
         return BrokerFailed(f"the embedded broker on port {self.port} {what}; its log ends:\n{tail}")
 
     def _write_configuration(self) -> None:
-        users = [_service(self._service_hash)]
-        users += [_terminal(terminal_id, hashed) for terminal_id, hashed in self._terminals.items()]
         lines = [
             'server_name: "wattgate"',
             f'listen: "{LOOPBACK}:-1"',  # its own protocol is not used; -1 lets the kernel choose
@@ -184,39 +179,12 @@ class EmbeddedBroker:
             f"  limits {{ default_max_consumers: {_SUBSCRIPTIONS_AT_MOST} }} }}",
             # What it keeps for a subscription ends with the connection; in files, connecting takes thrice as long.
             f'mqtt {{ listen: "{LOOPBACK}:{self.port}", consumer_memory_storage: true }}',
-            "authorization { users: [",
-            *(f"  {json.dumps(user)}" for user in users),
-            "] }",
+            authorization(services={SERVICE_USER: self._service_hash}, terminals=self._terminals),
         ]
         draft = self._configuration.with_suffix(".draft")
         draft.touch(mode=0o600)
         draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
         draft.replace(self._configuration)
-
-
-def _service(password_hash: str) -> dict[str, object]:
-    return _user(
-        SERVICE_USER,
-        password=password_hash,
-        publish=["lm.v1.*.dn.>"],
-        subscribe=["lm.v1.*.up", "lm.v1.*.up.>"],
-    )
-
-
-def _terminal(terminal_id: str, password_hash: str) -> dict[str, object]:
-    own = f"lm.v1.{terminal_id}"
-    return _user(
-        terminal_id,
-        password=password_hash,
-        publish=[f"{own}.up.>"],
-        # MQTT's `…/dn/#` covers `…/dn` itself, so both must be allowed.
-        subscribe=[f"{own}.dn", f"{own}.dn.>"],
-    )
-
-
-def _user(name: str, *, password: str, publish: list[str], subscribe: list[str]) -> dict[str, object]:
-    permissions = {"publish": publish, "subscribe": subscribe}
-    return {"user": name, "password": password, "permissions": permissions}
 
 
 def connect_packet(user: str, *, password: str) -> bytes:
@@ -230,7 +198,12 @@ def connect_packet(user: str, *, password: str) -> bytes:
     return b"\x10" + length + body
 
 
-def _program() -> str:
+def nats_program() -> str:
+    """Return the path of the server, beside this Python or in the PATH.
+
+    Raises:
+        BrokerFailed: there is none.
+    """
     beside = Path(sys.executable).with_name("nats-server")
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:

@@ -52,7 +52,7 @@ def lend(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> Emer
     customers.lock_supply_points(session, [point])
     contract = customer_queries.open_contract_of(session, point)
     found = load_control_queries.pictures(
-        session, [point], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, [point], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
     if contract is None or not found:
         raise NoTerminalFitted(supply_point_id=point)

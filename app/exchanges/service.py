@@ -127,7 +127,7 @@ def _posted(session: Session, wanted: Wanted, *, pace: Pace, now: datetime) -> _
     old = _locked_terminal(session, point)
     contract = customer_queries.open_contract_of(session, point)
     found = load_control_queries.pictures(
-        session, [point], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, [point], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
     allowance = allowance_of(session, point)
     if contract is None or not found or allowance is None:

@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 from app.calendars.rules import NoCut
 from app.customers.rules import ControlMode, NoticePeriods, Thresholds
 from app.notices.rules import NoticeKind
+from app.policies.rules import Policy
 
 
 class Stage(IntEnum):
@@ -81,7 +82,10 @@ class Facts:
     recent_load_w: int = 0
     active_power_w: int | None = None
     thresholds: Thresholds
+    #: The longer of what the contract and the policy in force ask for.
     notice_periods: NoticePeriods = field(default_factory=NoticePeriods)
+    #: The version in force here; without one the service cuts nothing by itself.
+    policy: Policy | None = None
     control_mode: ControlMode = ControlMode.REMOTE
     protected: bool = False
     guaranteed: bool = False

@@ -30,6 +30,7 @@ def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Rea
     found = list(never_cut(facts))
     if facts.control_mode is ControlMode.LOCAL:
         found.append(Reason("terminal_decides"))
+    found += not_permitted(facts, cut=cut)
     found += _unsure(facts, now=now)
     # A limit lowers the load and with it the level in hours of supply; the trip level depends on no load.
     holds_limit = cut is Cut.LIMIT and facts.stage >= Stage.LIMITED
@@ -42,6 +43,15 @@ def obstacles(facts: Facts, at: Levels, *, cut: Cut, now: datetime) -> tuple[Rea
         found += _barred(facts, now=now)
     found += _notice_wanting(facts, cut=cut, now=now)
     return tuple(found)
+
+
+def not_permitted(facts: Facts, *, cut: Cut) -> tuple[Reason, ...]:
+    """Say why the service may not limit or trip by itself here; empty where the policy in force lets it."""
+    policy = facts.policy
+    if policy is None:
+        return (Reason("no_policy"),)
+    permitted = policy.automatic_trips if cut is Cut.TRIP else policy.automatic_limits
+    return () if permitted else (Reason("policy_forbids", version=policy.version),)
 
 
 def _unsure(facts: Facts, *, now: datetime) -> list[Reason]:

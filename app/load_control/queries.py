@@ -20,6 +20,8 @@ from app.customers.rules import ControlMode, NoticePeriods, Threshold, Threshold
 from app.load_control.facts import Facts, NoticeGiven, Round, Stage
 from app.load_control.models import ControlState, StageDecisionRecord
 from app.notices.rules import NoticeKind
+from app.policies.queries import POLICY
+from app.policies.rules import Policy, periods_that_hold
 from app.terminals.models import Terminal, TerminalLive
 
 # Orders carry the whole truth, so a later one proves an earlier one. One that the terminal was never given here
@@ -71,7 +73,7 @@ _FACTS = text(f"""
            (SELECT coalesce(sum(refund.energy_wh), 0)::bigint FROM refunds AS refund
              WHERE refund.supply_point_id = point.id AND refund.state = 'taking_back'
                AND refund.released_by IS NULL AND refund.order_no > {SHOWN_ORDER}) AS refunding_wh,
-           {BRAKED} AS braked, {NO_CUT} AS no_cut,
+           {BRAKED} AS braked, {NO_CUT} AS no_cut, {POLICY} AS policy,
            contract.closing_since IS NOT NULL AS closing,
            control.stage, control.paid_until_wh AS stage_paid_until_wh,
            (SELECT jsonb_agg(jsonb_build_object(
@@ -171,10 +173,18 @@ class Site(NamedTuple):
 
 
 def pictures(
-    session: Session, supply_point_ids: Iterable[UUID], *, report_valid_for: timedelta, retry_after: timedelta
+    session: Session,
+    supply_point_ids: Iterable[UUID],
+    *,
+    report_valid_for: timedelta,
+    retry_after: timedelta,
+    now: datetime,
 ) -> list[Picture]:
-    """Gather the facts of supply points that have an open contract and a terminal, in id order."""
-    rows = session.execute(_FACTS, {"ids": list(supply_point_ids)}).mappings()
+    """Gather the facts of supply points that have an open contract and a terminal, in id order.
+
+    What has a time of its own is left to the rules; only the trip policy is the one in force at ``now``.
+    """
+    rows = session.execute(_FACTS, {"ids": list(supply_point_ids), "now": now}).mappings()
     return [
         Picture(
             row["supply_point_id"],
@@ -205,6 +215,8 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
     limit = row["latest_limit"] or {}
     credit = row["latest_credit"] or {}
     notices = row["notices"] or {}
+    agreed = NoticePeriods(written_s=row["written_notice_s"], second_s=row["second_notice_s"])
+    policy = Policy(**row["policy"]) if row["policy"] else None
     return Facts(
         paid_until_wh=row["paid_until_wh"],
         supplied_wh=row["supplied_wh"],
@@ -219,7 +231,8 @@ def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: tim
             limited=Threshold(energy_wh=row["limited_wh"], supply_hours=row["limited_hours"]),
             trip=Threshold(energy_wh=row["trip_wh"] - row["overdraft_wh"]),
         ),
-        notice_periods=NoticePeriods(written_s=row["written_notice_s"], second_s=row["second_notice_s"]),
+        notice_periods=periods_that_hold(agreed, policy),
+        policy=policy,
         control_mode=ControlMode(row["control_mode"]),
         protected=row["protected"],
         guaranteed=state.get("guarantee", "off") != "off" or bool(row["guarantee_ordered"]),

@@ -76,6 +76,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "此时段禁止停电（{rule}），{until} 前不得跳闸。",
         "Nobody is cut off at this time ({rule}): not before {until}.",
     ),
+    "no_policy": (
+        "没有经两人批准并生效的停限电策略，不得自动限电或跳闸。",
+        "No trip policy that two people have approved is in force, so nothing is limited or tripped automatically.",
+    ),
+    "policy_forbids": (
+        "现行停限电策略（第 {version} 版）不允许自动执行此操作。",
+        "The trip policy in force (version {version}) does not let the service do this by itself.",
+    ),
     "no_notice": ("尚未发出书面停电通知。", "No written notice has been given."),
     "notice_not_served": ("书面通知尚无送达证明。", "There is no proof yet that the written notice arrived."),
     "notice_period": ("书面通知期未满，{until} 前不得跳闸。", "The written notice runs until {until}."),

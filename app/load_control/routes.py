@@ -54,7 +54,7 @@ def read_supply_point(supply_point_id: UUID, session: Db, now: Now, settings: Ap
     site = queries.site(session, supply_point_id)
     pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
     found = queries.pictures(
-        session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
     terminal_id = site.terminal.id if site.terminal else ""
     told = (site.live.state if site.live else None) or {}

@@ -7,7 +7,7 @@ from typing import Any
 from app.calendars.rules import next_allowed
 from app.customers.rules import ControlMode
 from app.load_control.facts import Cut, Facts, Stage
-from app.load_control.interlocks import never_cut, obstacles, standing_notices
+from app.load_control.interlocks import never_cut, not_permitted, obstacles, standing_notices
 from app.load_control.levels import Levels, levels, threatened
 from app.load_control.reasons import Reason
 from app.notices.rules import NoticeKind
@@ -119,6 +119,10 @@ def _stage_allowed(facts: Facts, at: Levels, *, due: Stage, now: datetime) -> tu
 def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
     if due < Stage.NOTICE or never_cut(facts):
         return None
+    remote = facts.control_mode is ControlMode.REMOTE
+    # A terminal in local mode trips whatever the policy says; elsewhere a notice would tell of what cannot come.
+    if remote and not_permitted(facts, cut=Cut.LIMIT):
+        return None
     periods = facts.notice_periods
     written, second = standing_notices(facts, now=now)
     if written is None:
@@ -126,7 +130,7 @@ def _notice_due(facts: Facts, *, due: Stage, now: datetime) -> NoticeDue | None:
     written_from = written.cut_from(period_s=periods.written_s)
     if threatened(facts) and second is None and written_from is not None:
         earliest = max(now, written_from - timedelta(seconds=periods.second_s))
-        if now >= earliest and facts.control_mode is ControlMode.REMOTE:
+        if now >= earliest and remote and not not_permitted(facts, cut=Cut.TRIP):
             return _announced(facts, NoticeKind.SECOND, now + timedelta(seconds=periods.second_s))
     return None
 

@@ -168,7 +168,7 @@ def reassess(
         return []
     customers.lock_supply_points(session, supply_point_ids)
     decided = []
-    for picture in _pictures(session, supply_point_ids, pace):
+    for picture in _pictures(session, supply_point_ids, pace, now=now):
         decision = decide_stage(picture.facts, now=now)
         decision_id = books.record(session, picture, decision, trigger=trigger, now=now)
         _act(session, picture, decision, decision_id=decision_id, pace=pace, now=now)
@@ -204,7 +204,7 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
     The brake comes last: what anything else stands against is not counted.
     """
     customers.lock_supply_points(session, [command.supply_point_id])
-    found = _pictures(session, [command.supply_point_id], pace)
+    found = _pictures(session, [command.supply_point_id], pace, now=now)
     if not found:
         return (Reason("no_report_yet"),)
     facts, cut = found[0].facts, CUTS[Op(command.op)]
@@ -225,9 +225,9 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
     return () if where is None else (Reason("brake_on", where=where),)
 
 
-def _pictures(session: Session, supply_point_ids: Collection[UUID], pace: Pace) -> list[Picture]:
+def _pictures(session: Session, supply_point_ids: Collection[UUID], pace: Pace, *, now: datetime) -> list[Picture]:
     return queries.pictures(
-        session, supply_point_ids, report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, supply_point_ids, report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
 
 

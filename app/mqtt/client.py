@@ -18,6 +18,7 @@ from app.mqtt.topics import ALL_UP, QOS
 log = structlog.get_logger()
 
 _KEEPALIVE_S = 30
+_SHORTEST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 15
 _IN_FLIGHT_AT_MOST = 2000
 #: What a broker with MQTT 5 has not handed on by then it forgets. Nothing that we tell is worth more: a cut is good
@@ -29,11 +30,15 @@ _NOBODY_THERE = "No matching subscribers"
 
 @dataclass(frozen=True, kw_only=True)
 class BrokerAddress:
+    """Where and as whom the service connects; ``others`` are further nodes of the same broker."""
+
     host: str
     port: int
     user: str
     password: str | None
     ca_file: Path | None = None
+    others: tuple[tuple[str, int], ...] = ()
+    subscribe_qos: int = QOS
 
 
 class NotConnectedError(Exception):
@@ -59,6 +64,8 @@ class BrokerLink:
         forgotten_after_s: int = FORGOTTEN_AFTER_S,
     ) -> None:
         self._address = address
+        self._nodes = ((address.host, address.port), *address.others)
+        self._node = 0
         self._forgotten_after_s = forgotten_after_s
         self._client_id = client_id
         self._on_message = on_message
@@ -100,24 +107,31 @@ class BrokerLink:
         return Publication(info, turned_down=client.turned_down)
 
     def _keep_connected(self) -> None:
-        backoff_s = 0.1
+        backoff_s = _SHORTEST_BACKOFF_S
         while not self._stopping.is_set():
             started_s, spoken = monotonic_s(), (self._protocol, self._in_flight)
             try:
                 self._one_connection()
             except OSError as error:
-                log.warning("broker unreachable", host=self._address.host, port=self._address.port, error=str(error))
+                host, port = self._nodes[self._node]
+                log.warning("broker unreachable", host=host, port=port, error=str(error))
             if spoken != (self._protocol, self._in_flight):
                 continue
-            backoff_s = 0.1 if monotonic_s() - started_s > _KEEPALIVE_S else min(backoff_s * 2, _LONGEST_BACKOFF_S)
-            self._stopping.wait(backoff_s)
+            lasted = monotonic_s() - started_s > _KEEPALIVE_S
+            self._node = (self._node + 1) % len(self._nodes)
+            if lasted:
+                backoff_s = _SHORTEST_BACKOFF_S
+            elif self._node == 0:
+                backoff_s = min(backoff_s * 2, _LONGEST_BACKOFF_S)
+            # Between nodes of one broker a longer pause helps nobody; after the last of them it does.
+            self._stopping.wait(_SHORTEST_BACKOFF_S if self._node else backoff_s)
 
     def _one_connection(self) -> None:
         self._lost.clear()
         if self._stopping.is_set():
             return
         client = self._new_client()
-        client.connect(self._address.host, self._address.port, keepalive=_KEEPALIVE_S)
+        client.connect(*self._nodes[self._node], keepalive=_KEEPALIVE_S)
         self._client = client
         client.loop_start()
         try:
@@ -152,7 +166,7 @@ class BrokerLink:
         self, client: paho.Client, _userdata: Any, _flags: Any, code: Any, properties: Properties | None
     ) -> None:
         if code == _VERSION_REFUSED and self._protocol is MQTTProtocolVersion.MQTTv5:
-            log.info("the broker speaks no MQTT 5; going on with 3.1.1", host=self._address.host)
+            log.info("the broker speaks no MQTT 5; going on with 3.1.1", host=self._nodes[self._node][0])
             self._protocol = MQTTProtocolVersion.MQTTv311
             self._lost.set()
             return
@@ -163,18 +177,19 @@ class BrokerLink:
         takes = getattr(properties, "ReceiveMaximum", self._in_flight)
         if takes < self._in_flight:
             # Who has more under way than the broker takes is thrown out; paho's limit stands from the start.
-            log.info("the broker takes fewer messages at once", host=self._address.host, at_once=takes)
+            log.info("the broker takes fewer messages at once", host=self._nodes[self._node][0], at_once=takes)
             self._in_flight = takes
             self._lost.set()
             return
-        client.subscribe(ALL_UP, qos=QOS)
+        client.subscribe(ALL_UP, qos=self._address.subscribe_qos)
 
     def _on_subscribe(self, _client: paho.Client, _userdata: Any, _mid: int, codes: Any, _properties: Any) -> None:
         if any(code.is_failure for code in codes):
             log.error("broker refused the subscription", topic=ALL_UP, user=self._address.user)
             self._lost.set()
             return
-        log.info("connected to the broker", host=self._address.host, port=self._address.port)
+        host, port = self._nodes[self._node]
+        log.info("connected to the broker", host=host, port=port)
         self._connected.set()
 
     def _on_disconnect(self, _client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any) -> None:

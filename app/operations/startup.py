@@ -88,16 +88,16 @@ def _unfit(found: str | None) -> str | None:
 
 
 def broker_missing(settings: Settings) -> str | None:
-    """Check that something listens where the broker should."""
-    where = (settings.broker_host, settings.broker_port)
-    try:
-        socket.create_connection(where, timeout=_ANSWERS_WITHIN_S).close()
-    except OSError as error:
-        return (
-            f"no broker at {where[0]}:{where[1]} ({error.strerror or error}): start it, or correct "
-            "WATTGATE_BROKER_HOST and WATTGATE_BROKER_PORT"
-        )
-    return None
+    """Check that something listens where a broker should."""
+    missing = []
+    for host, port in settings.brokers:
+        try:
+            socket.create_connection((host, port), timeout=_ANSWERS_WITHIN_S).close()
+        except OSError as error:
+            missing.append(f"{host}:{port} ({error.strerror or error})")
+        else:
+            return None
+    return f"no broker at {', '.join(missing)}: start it, or correct WATTGATE_BROKER_HOST and WATTGATE_BROKER_PORT"
 
 
 def _first_line(error: object) -> str:

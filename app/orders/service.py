@@ -71,7 +71,7 @@ def would_give(session: Session, order: Order, *, pace: Pace, now: datetime) -> 
     if contract is None:
         raise NotUnderContract(supply_point_id=point_id)
     terminal = _terminal_in_service(session, point_id)
-    facts = _facts(session, point_id, pace=pace)
+    facts = _facts(session, point_id, pace=pace, now=now)
     step = step_of(order, facts, capacity_w=capacity_w(contract.capacity_kva), now=now)
     step = _mind_the_slot(session, terminal.id, step, kind=notice_kind_of(order))
     op = Op(step.op)
@@ -190,9 +190,9 @@ def _terminal_in_service(session: Session, supply_point_id: UUID) -> Terminal:
     return terminal
 
 
-def _facts(session: Session, supply_point_id: UUID, *, pace: Pace) -> Facts:
+def _facts(session: Session, supply_point_id: UUID, *, pace: Pace, now: datetime) -> Facts:
     (picture,) = load_control_queries.pictures(
-        session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
     return picture.facts
 

@@ -112,7 +112,7 @@ def standing_of(session: Session, purchase: Purchase, *, pace: Pace, now: dateti
     """
     point = purchase.supply_point_id
     found = load_control.pictures(
-        session, [point], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after
+        session, [point], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )
     if not found:
         raise NothingToAsk(purchase_no=purchase.purchase_no)

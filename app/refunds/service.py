@@ -261,6 +261,7 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
         [command.supply_point_id],
         report_valid_for=pace.report_valid_for,
         retry_after=pace.retry_after,
+        now=now,
     )
     if not found:
         return ()

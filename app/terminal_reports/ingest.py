@@ -2,8 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,7 +12,8 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
 
 from app.clock import Clock, monotonic_s, sleep
 from app.commands.rules import AckStep
@@ -51,11 +53,15 @@ _RECEIPT_EVERY_S = 1.0
 _GAPS_ASKED_FOR = 4
 #: PostgreSQL has met a limit of its own with what it was given; trying again would end the same way for ever.
 _LIMIT_MET = "54"
+#: We were asleep inside a transaction, and PostgreSQL has ended it.
+_IDLE_TOO_LONG = "25P03"
 _NO_KIND = "none"
 
 T = TypeVar("T")
 Frame = tuple[str, bytes]
 Publish = Callable[[str, bytes], object]
+#: Names those of some terminals for which another worker records, and keeps it so until the transaction ends.
+NotOurs = Callable[[Session, Collection[str]], set[str]]
 
 
 @dataclass
@@ -67,8 +73,16 @@ class _Owed:
 class Ingest:
     """One thread that records; the network thread only puts frames into its bounded queue."""
 
-    def __init__(self, engine: Engine, *, pace: Pace, publish: Publish) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        pace: Pace,
+        publish: Publish,
+        not_ours: NotOurs = lambda _session, _terminal_ids: set(),
+    ) -> None:
         self._engine = engine
+        self._not_ours = not_ours
         self._pace = pace
         self._publish = publish
         self._frames: queue.Queue[tuple[Frame, float]] = queue.Queue(maxsize=_QUEUE_MESSAGES)
@@ -89,13 +103,13 @@ class Ingest:
         self._stopping.set()
         self._thread.join(timeout=30)
 
-    def put(self, topic: str, payload: bytes) -> None:
-        """Take a frame from the network thread; a full queue makes the broker wait, and then drops.
+    def put(self, topic: str, payload: bytes, *, heard_s: float | None = None) -> None:
+        """Take a frame, heard now unless it is said when; a full queue makes the broker wait, and then drops.
 
         A dropped report is no loss: without a receipt the terminal sends it again.
         """
         try:
-            self._frames.put(((topic, payload), monotonic_s()), timeout=_QUEUE_FULL_S)
+            self._frames.put(((topic, payload), heard_s or monotonic_s()), timeout=_QUEUE_FULL_S)
         except queue.Full:
             DROPPED.inc()
 
@@ -125,9 +139,11 @@ class Ingest:
         until_s = monotonic_s() + _BATCH_S
         while len(frames) < _BATCH_MESSAGES:
             try:
-                frames.append(self._frames.get(timeout=max(until_s - monotonic_s(), 0))[0])
+                frame, heard_s = self._frames.get(timeout=max(until_s - monotonic_s(), 0))
             except queue.Empty:
                 break
+            frames.append(frame)
+            self._oldest_s = min(self._oldest_s, heard_s)
         return frames
 
     def _record(self, frames: list[Frame]) -> None:
@@ -153,15 +169,23 @@ class Ingest:
         with BATCH_SECONDS.time():
             now = self._pace.clock.now()
             heard_at = now - self._pace.clock.lived(monotonic_s() - self._oldest_s)
-            return in_transaction(self._engine, service.record, batch, pace=self._pace, now=now, heard_at=heard_at)
+            return in_transaction(self._engine, self._record_ours, batch, now=now, heard_at=heard_at)
+
+    def _record_ours(self, session: Session, batch: Batch, *, now: datetime, heard_at: datetime) -> Recorded:
+        """Record a batch less what is another worker's by now: we may have been asleep since it was heard."""
+        foreign = self._not_ours(session, batch.terminal_ids())
+        ours = batch.without(foreign) if foreign else batch
+        return service.record(session, ours, pace=self._pace, now=now, heard_at=heard_at)
 
     def _patiently(self, work: Callable[[], T], *, messages: int) -> T | None:
         """Do it once the database is there; None when the end comes before that."""
         while True:
             try:
                 return work()
-            except OperationalError as error:
-                if (sqlstate(error) or "").startswith(_LIMIT_MET):
+            except DBAPIError as error:
+                state = sqlstate(error) or ""
+                away = isinstance(error, OperationalError) or error.connection_invalidated or state == _IDLE_TOO_LONG
+                if not away or state.startswith(_LIMIT_MET):
                     raise
                 log.warning("the database is away; the batch waits", messages=messages, error=str(error.orig))
                 if self._stopping.is_set():

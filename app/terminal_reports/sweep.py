@@ -38,6 +38,8 @@ def make_partitions(engine: Engine, *, now: datetime) -> int:
 
 
 def _make_partitions(session: Session, months: list[date]) -> int:
+    # Workers that start together make them together.
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('make_report_partition'))"))
     made = text("SELECT count(*) FROM unnest(CAST(:months AS date[])) AS month WHERE make_report_partition(month)")
     return int(session.execute(made, {"months": months}).scalar_one())
 

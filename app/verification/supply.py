@@ -73,8 +73,29 @@ SUPPLY = (
                     OR NOT approval.result->'command_ids' @> to_jsonb(CAST(command.id AS text)))
         """,
     ),
+    # What was decided before there were policies says nothing of one.
     Invariant(
-        name="P6 site codes",
+        name="P6 policies",
+        says="each limit or trip that the service decided rests on a policy in force then that allows it",
+        query="""
+            SELECT command.id AS command_id, command.supply_point_id, command.op, decision.id AS decision_id
+              FROM commands AS command
+              CROSS JOIN LATERAL (
+                   SELECT id, decided_at, facts FROM stage_decisions AS decided
+                    WHERE decided.supply_point_id = command.supply_point_id AND decided.decided_at <= command.issued_at
+                    ORDER BY decided.decided_at DESC, decided.id DESC LIMIT 1) AS decision
+             WHERE command.requested_by IS NULL AND command.executed_at IS NOT NULL
+               AND (command.op = 'trip' OR (command.op = 'limit' AND command.args->'power_w' <> 'null'))
+               AND decision.facts ? 'policy'
+               AND NOT EXISTS (SELECT FROM trip_policies AS policy
+                                WHERE to_jsonb(policy.version) = decision.facts->'policy'->'version'
+                                  AND policy.valid_from <= decision.decided_at
+                                  AND CASE command.op WHEN 'trip' THEN policy.automatic_trips
+                                                      ELSE policy.automatic_limits END)
+        """,
+    ),
+    Invariant(
+        name="P7 site codes",
         says="each site code says what the credit says that it carries, and that credit counts as sent",
         query="""
             SELECT code.id AS site_code_id, code.terminal_id, code.order_no, code.paid_until_wh, command.args

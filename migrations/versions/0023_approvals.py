@@ -52,7 +52,8 @@ def upgrade() -> None:
         sa.Column("finding", sa.Text(), nullable=True),
         sa.Column("result", _JSONB, nullable=True),
         sa.CheckConstraint(
-            "kind IN ('orders', 'refund', 'brake_limit', 'no_cut_rule_end')", name=op.f("ck_approvals_kind")
+            "kind IN ('orders', 'refund', 'brake_limit', 'no_cut_rule_end', 'trip_policy')",
+            name=op.f("ck_approvals_kind"),
         ),
         sa.CheckConstraint(
             "state IN ('asked', 'approved', 'refused', 'withdrawn', 'lapsed', 'alone')",

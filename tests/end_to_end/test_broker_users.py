@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from app.cli import command_line
 from app.database import transaction
 from app.embedded.broker import SERVICE_USER
+from app.embedded.users import hashes_in
 from app.terminals.rules import mosquitto_users
 from app.terminals.service import NewTerminal, register
 
@@ -110,3 +111,18 @@ def test_no_list_is_written_that_would_lock_the_service_out(command: Command, tm
 def test_a_list_that_cannot_be_written_is_said_with_its_place(command: Command, tmp_path: Path) -> None:
     code, said = command("--to", str(tmp_path))
     assert (code, "Is a directory" in said) == (2, True)
+
+
+def test_the_list_for_nats_has_all_workers_and_keeps_the_line_of_a_worker_whose_password_stays(
+    credentials: dict[str, str], command: Command, tmp_path: Path
+) -> None:
+    written = tmp_path / "users.conf"
+    typed = ("--form", "nats", "--worker", "wattgate-2", "--to", str(written))
+    assert command(*typed) == (0, "")
+    first = written.read_text()
+    assert sorted(hashes_in(first)) == [FIRST, SECOND, SERVICE_USER, "wattgate-2"]
+    assert not any(credential in first for credential in credentials.values())
+    assert command(*typed) == (0, "")
+    assert written.read_text() == first
+    assert command(*typed, WATTGATE_BROKER_PASSWORD="another one, long enough") == (0, "")
+    assert hashes_in(written.read_text())[SERVICE_USER] != hashes_in(first)[SERVICE_USER]

@@ -7,11 +7,13 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import bcrypt
 import pytest
 from databases import Database
-from factories import a_contract, a_purchase, a_terminal, an_ordered_trip
+from factories import a_contract, a_purchase, a_terminal, a_trip_on_its_way
+from peers import eventually
 from rich.console import Console
 from running import worker_settings_for
 from sqlalchemy import Connection, Engine, text
@@ -28,7 +30,6 @@ from app.database import connect, transaction
 from app.embedded.broker import SERVICE_USER, EmbeddedBroker
 from app.embedded.ports import LOOPBACK
 from app.mqtt.signing import CommandSigner, new_private_key_pem
-from app.terminals.queries import terminal
 from app.worker import Worker
 from simulators.fleet import Fleet
 from simulators.profile import BrokerProfile, Defect, FleetProfile, TerminalProfile
@@ -114,9 +115,10 @@ def test_the_simulator_passes_each_case_and_each_planted_defect_is_caught_by_the
 class Clerk:
     """Who works at the utility of the tests."""
 
-    def __init__(self, engine: Engine, *, owner: Engine) -> None:
+    def __init__(self, engine: Engine, *, owner: Engine, point: UUID) -> None:
         self._engine = engine
         self._owner = owner
+        self._point = point
         self._held: Connection | None = None
 
     def do(self, action: ServiceAction, *, terminal_id: str) -> None:
@@ -127,7 +129,7 @@ class Clerk:
                     a_purchase(session, contract=contract, now=Clock().now(), paid_fen=8_000_000)
             case ServiceAction.ORDER_TRIP:
                 with transaction(self._engine) as session:
-                    an_ordered_trip(session, supply_point_id=terminal(session, terminal_id).supply_point_id)
+                    a_trip_on_its_way(session, supply_point_id=self._point, terminal_id=terminal_id)
             case ServiceAction.STOP_DATABASE:
                 self._held = self._owner.connect()
                 self._held.execute(text("LOCK TABLE terminal_reports IN EXCLUSIVE MODE"))
@@ -162,7 +164,7 @@ def utility(database: Database, broker: EmbeddedBroker, tmp_path: Path) -> Itera
         worker.start()
         try:
             assert worker.wait_connected(15)
-            yield wish, Clerk(database.engine, owner=owner)
+            yield wish, Clerk(database.engine, owner=owner, point=point)
         finally:
             worker.stop()
             owner.dispose()
@@ -219,8 +221,12 @@ def test_a_terminal_on_a_bench_is_tried_and_what_needs_a_person_is_not_called_pa
     )
     fleet = Fleet(FleetProfile(broker=BrokerProfile(host=LOOPBACK, port=broker.port), terminals=(terminal,)))
     told = StringIO()
-    # The terminal connects when the kit already waits for it.
-    starting = threading.Timer(1, fleet.start)
+
+    def connect() -> None:
+        eventually(lambda: "Waiting for a birth" in told.getvalue())
+        fleet.start()
+
+    starting = threading.Thread(target=connect)
     starting.start()
     try:
         assert try_terminal(wish, console=Console(file=told, width=200)) == 0, told.getvalue()

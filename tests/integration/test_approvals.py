@@ -398,6 +398,32 @@ def test_the_brake_is_made_tighter_by_one_and_looser_by_two(desk: Desk) -> None:
     assert now["cuts_per_hour"] == looser["cuts_per_hour"]
 
 
+def test_what_is_cut_by_itself_is_proposed_by_one_and_put_in_force_by_another(desk: Desk) -> None:
+    assert refusal(desk.get("/offices/OFFICE-1/trip-policy"))[0] == 404
+    policy = {
+        "jurisdiction": "上海 Shanghai",
+        "source": "provincial supply rules, article 30",
+        "automatic_limits": True,
+        "automatic_trips": True,
+        "written_notice_s": 604_800,
+        "second_notice_s": 1_800,
+        "reason": "the province asks for seven days",
+    }
+    proposed = desk.post("/approvals/trip-policies", policy, role=Role.ADMINISTRATOR)
+    other = desk.post("/approvals/trip-policies", policy | {"office": "nowhere"}, role=Role.ADMINISTRATOR)
+    assert refusal(other)[0] == 404
+    short = desk.post("/approvals/trip-policies", policy | {"second_notice_s": 60}, role=Role.ADMINISTRATOR)
+    assert refusal(short) == (409, "period-out-of-range")
+    again = desk.post("/approvals/trip-policies", policy, role=Role.ADMINISTRATOR).json()
+    version = desk.approved(proposed).json()["result"]["version"]
+    (shown,) = desk.get("/trip-policies").json()["items"]
+    assert (shown["version"], shown["proposed_by"], shown["approved_by"], shown["in_force"]) == (
+        version, "administrator.one", "approver.one", True,
+    )  # fmt: skip
+    # The other proposal was made when nothing was in force.
+    assert refusal(approve(desk, again)) == (409, "changed-since")
+
+
 def correction(desk: Desk) -> dict[str, Any]:
     return {"action": "refresh", "supply_point_id": point(desk), "reason": "restored from yesterday's backup"}
 

@@ -9,7 +9,17 @@ from uuid import UUID
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_customer, a_live_terminal, a_notice, a_purchase, a_state, a_terminal, an_office
+from factories import (
+    a_contract,
+    a_customer,
+    a_live_terminal,
+    a_notice,
+    a_policy_in_force,
+    a_purchase,
+    a_state,
+    a_terminal,
+    an_office,
+)
 from outbox import SIGNER, Outbox, later
 from prometheus_client import REGISTRY
 from sqlalchemy import text
@@ -116,6 +126,7 @@ def a_town(database: Database, *, points: int) -> Town:
     terminals: dict[str, UUID] = {}
     now = Clock().now()
     with transaction(database.engine) as session:
+        a_policy_in_force(session)
         offices = [an_office(session, code=f"OF-{number}") for number in (1, 2)]
         customers = [a_customer(session, office=office) for office in offices]
         for number in range(points):
@@ -252,11 +263,11 @@ def test_what_was_armed_when_the_brake_was_pulled_is_called_back(town: Town, des
 
 
 def test_an_operator_cuts_so_many_an_hour_and_no_more(town: Town, desk: Desk) -> None:
-    body = {"cuts_per_hour": 2, "power_w_per_hour": 9_000_000, "reason": "a new colleague"}
+    body = {"cuts_per_hour": 2, "power_w_per_hour": 8_000_000, "reason": "a new colleague"}
     path = "/api/v1/brake/limits/operator"
     assert desk.http.put(path, json=body, headers=desk.headers[Role.AUDITOR]).status_code == 403
     put = desk.http.put(path, json=body, headers=desk.headers[Role.ADMINISTRATOR])
-    assert put.json() == {"scope": "operator", "cuts_per_hour": 2, "power_w_per_hour": 9_000_000}
+    assert put.json() == {"scope": "operator", "cuts_per_hour": 2, "power_w_per_hour": 8_000_000}
     for name in ("SH-0000", "SH-0005", "SH-0006"):
         order = {"action": "trip", "round": 1, "reason": "asked for", "supply_point_id": str(town.terminals[name])}
         assert desk.cut(order).status_code == 200

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_live_terminal, a_notice, a_purchase, a_state, a_terminal
+from factories import a_contract, a_live_terminal, a_notice, a_policy_in_force, a_purchase, a_state, a_terminal
 from sqlalchemy import text
 
 from app.commands import service as commands
@@ -30,6 +30,7 @@ PAID_WH = 21_000_000
 def desk(database: Database) -> Iterator[Desk]:
     now = datetime.now(UTC)
     with transaction(database.engine) as session:
+        a_policy_in_force(session)
         contract = a_contract(session, contract_no="HT-1")
         a_terminal(session, supply_point_id=contract.supply_point_id, terminal_id=TERMINAL)
         a_purchase(session, contract=contract, now=now)
@@ -127,7 +128,7 @@ def test_a_terminal_in_local_mode_is_not_let_loose_at_a_barred_time(desk: Desk) 
     now = datetime.now(UTC)
     with transaction(desk.database.engine) as session:
         (seen,) = pictures(
-            session, [point(desk)], report_valid_for=timedelta(hours=1), retry_after=timedelta(seconds=1)
+            session, [point(desk)], report_valid_for=timedelta(hours=1), retry_after=timedelta(seconds=1), now=now
         )
     codes = {
         cut: [one.code for one in why_not_cut(seen.facts, cut=cut, automatic=False, now=now)]

@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_live_terminal, a_notice, a_state, a_terminal
+from factories import a_contract, a_live_terminal, a_notice, a_policy_in_force, a_state, a_terminal
 from sqlalchemy import text
 
 from app.allowances.sweep import post_all
@@ -271,7 +271,11 @@ def test_refunds_of_long_ago_keep_no_energy_from_a_new_terminal(desk: Desk) -> N
     tells(desk, NEW, order_no=1, paid_until_wh=900_000_000, supplied_wh=500)
     with transaction(desk.database.engine) as session:
         (seen,) = pictures(
-            session, [UUID(point_id(desk))], report_valid_for=timedelta(hours=1), retry_after=timedelta(seconds=1)
+            session,
+            [UUID(point_id(desk))],
+            report_valid_for=timedelta(hours=1),
+            retry_after=timedelta(seconds=1),
+            now=datetime.now(UTC),
         )
     assert (seen.facts.taking_back, seen.facts.lowering) == (True, False)
     assert desk.get(f"/refunds/{refund['id']}").json()["taken_back"] is True
@@ -314,6 +318,7 @@ def test_a_tripped_point_begins_anew_and_needs_every_interlock_again(desk: Desk)
     tells(desk, OLD, order_no=1, paid_until_wh=20_000_000, supplied_wh=19_999_000)
     now = datetime.now(UTC)
     with transaction(desk.database.engine) as session:
+        a_policy_in_force(session)
         where = UUID(point_id(desk))
         long_ago = now - timedelta(days=5)
         for kind in (NoticeKind.WRITTEN, NoticeKind.SECOND):

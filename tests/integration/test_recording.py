@@ -551,7 +551,11 @@ def test_a_clock_that_was_never_set_makes_the_consumption_an_estimate(
     site.take(a_report(1, at=told_at, clock=clock))
     with transaction(site.database.engine) as session:
         (seen,) = pictures(
-            session, [site.supply_point_id], report_valid_for=PACE.report_valid_for, retry_after=PACE.retry_after
+            session,
+            [site.supply_point_id],
+            report_valid_for=PACE.report_valid_for,
+            retry_after=PACE.retry_after,
+            now=NOON,
         )
     assert seen.facts.estimated is estimated
     assert seen.facts.supplied_at == (NOON if estimated else told_at)

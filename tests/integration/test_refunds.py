@@ -444,6 +444,7 @@ def test_a_refund_that_was_released_is_asked_of_the_terminal_on_and_on(desk: Des
                 [contract_by_no(session, CONTRACT).supply_point_id],
                 report_valid_for=desk.pace.report_valid_for,
                 retry_after=desk.pace.retry_after,
+                now=datetime.now(UTC),
             )
         assert picture.facts.taking_back is is_lowering
 

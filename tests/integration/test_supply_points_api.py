@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_live_terminal, a_purchase, a_state, a_terminal
+from factories import a_contract, a_live_terminal, a_policy_in_force, a_purchase, a_state, a_terminal
 from sqlalchemy import event, text
 
 from app.clock import Clock
@@ -30,6 +30,7 @@ def warned(desk: Desk) -> UUID:
     """A supply point with 20 MWh left at 480 kW, below its warning threshold of 30 MWh."""
     now = Clock().now()
     with transaction(desk.database.engine) as session:
+        a_policy_in_force(session)
         contract = a_contract(session)
         point_id = contract.supply_point_id
         terminal = a_terminal(session, supply_point_id=point_id, terminal_id="SH-0001")

@@ -115,6 +115,16 @@ _A_FALSE_PAYLOAD = """
     UPDATE audit_events SET payload = (payload::jsonb || '{{"{member}": "{value}"}}')::text WHERE seq = 1
 """
 
+_A_CUT_UNDER_NO_POLICY = """
+    WITH decided AS (
+        INSERT INTO stage_decisions
+               (id, supply_point_id, decided_at, trigger, stage_before, stage, because, held, facts)
+        SELECT gen_random_uuid(), supply_point_id, issued_at, 'time', 'warning', 'limited', '[]', '[]', '{facts}'
+          FROM commands RETURNING supply_point_id)
+    UPDATE commands SET op = '{op}', executed_at = issued_at, args = args || '{{"power_w": 1}}'
+      FROM decided WHERE commands.supply_point_id = decided.supply_point_id
+"""
+
 #: What somebody with all rights might do, and the invariant that names the row.
 TAMPERED = [
     ("UPDATE ledger_entries SET amount = amount + 1 WHERE line = 1", "I1 balanced"),
@@ -199,12 +209,15 @@ TAMPERED = [
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 1, \"paid_until_wh\": 99000000000}'", "P3 terminal agrees"),
     ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
-    ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P6 site codes"),
-    ("UPDATE site_codes SET order_no = order_no + 1", "P6 site codes"),
-    ("UPDATE commands SET attempts = 0", "P6 site codes"),
+    ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P7 site codes"),
+    ("UPDATE site_codes SET order_no = order_no + 1", "P7 site codes"),
+    ("UPDATE commands SET attempts = 0", "P7 site codes"),
     ("UPDATE approvals SET result = '{\"command_ids\": []}'", "P5 two persons"),
     ("UPDATE approvals SET state = 'refused', result = NULL", "P5 two persons"),
     (_ASKED_BY_ANOTHER, "P5 two persons"),
+    (_A_CUT_UNDER_NO_POLICY.format(op="trip", facts='{"policy": null}'), "P6 policies"),
+    (_A_CUT_UNDER_NO_POLICY.format(op="limit", facts='{"policy": {"version": 99}}'), "P6 policies"),
+    (_A_CUT_UNDER_NO_POLICY.format(op="limit", facts='{"policy": {"version": "none"}}'), "P6 policies"),
 ]  # fmt: skip
 
 

@@ -22,8 +22,8 @@ VOCABULARY = {
 FEATURES = (
     "access", "allowances", "approvals", "audit", "brake", "calendars", "cheques", "closings", "commands",
     "customers", "emergency", "exchanges", "imports", "key_changes", "ledger", "load_control", "notices", "openings",
-    "orders", "purchases", "receipts", "refunds", "shift_closing", "shifts", "site_codes", "staff",
-    "terminal_reports", "terminals",
+    "orders", "policies", "purchases", "receipts", "refunds", "shift_closing", "shifts", "site_codes", "staff",
+    "terminal_reports", "terminals", "workers",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ ON_ITS_OWN = {
     "app/bench/", "app/chaos/", "app/demo/",  # utilities of their own, with people whom the program invents
     "app/allowances/sweep.py", "app/approvals/sweep.py", "app/brake/sweep.py", "app/cheques/sweep.py",
     "app/commands/sweep.py", "app/load_control/sweep.py", "app/terminal_reports/sweep.py",  # time passing
+    "app/workers/sweep.py",  # time passing
     "app/commands/dispatch.py", "app/terminal_reports/ingest.py",  # terminals
     "app/worker.py:_measure", "app/worker.py:_daily",
     "app/main.py:note_used",  # of keys, once a minute

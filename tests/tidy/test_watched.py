@@ -77,3 +77,13 @@ def test_every_file_and_secret_that_the_composition_names_is_there_or_explained(
                 assert (ROOT / source).is_file()
         for secret in service.get("secrets", []):
             assert Path(COMPOSITION["secrets"][secret]["file"]).name in readme.replace("{", "").replace("}", "")
+
+
+def test_a_change_of_keys_gives_the_old_key_to_the_services_that_sign() -> None:
+    readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    beside = yaml.safe_load((DEPLOY / "key-change.yml").read_text(encoding="utf-8"))
+    assert set(beside["services"]) == {"service", "worker", "worker-2"} <= set(COMPOSITION["services"])
+    for service in beside["services"].values():
+        for secret in service["secrets"]:
+            assert service["environment"]["WATTGATE_PREVIOUS_SIGNING_KEY_FILE"] == f"/run/secrets/{secret}"
+            assert Path(beside["secrets"][secret]["file"]).name in readme

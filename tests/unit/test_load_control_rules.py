@@ -16,6 +16,7 @@ from app.load_control.levels import UNWATCHED_WH, Levels, levels, threatened
 from app.load_control.reasons import Reason
 from app.load_control.rules import NoticeDue, StageDecision, decide_stage, forecast_trip_at
 from app.notices.rules import NoticeKind
+from app.policies.rules import Policy
 
 KWH = 1000
 NOW = datetime(2026, 3, 9, 8, 0, tzinfo=UTC)
@@ -36,12 +37,18 @@ ROUNDS = (
     Round(round=2, importance=1, load_w=100_000, relay="1"),
     Round(round=3, importance=2, load_w=71_000, relay="1"),
 )
+POLICY = Policy(
+    version=3, automatic_limits=True, automatic_trips=True, written_notice_s=259_200, second_notice_s=1_800
+)
+LIMITS_ONLY = replace(POLICY, automatic_trips=False)
+NOTHING_AUTOMATIC = replace(POLICY, automatic_limits=False, automatic_trips=False)
 #: Nothing stands against a cut here; ``remaining`` says what is due.
 READY = Facts(
     paid_until_wh=100_000 * KWH,
     supplied_wh=0,
     supplied_at=NOW - timedelta(minutes=5),
     thresholds=THRESHOLDS,
+    policy=POLICY,
     active_power_w=411_000,
     safe_load_w=40_000,
     contract_limit_w=300_000,
@@ -71,6 +78,9 @@ LEVELS = st.one_of(
     st.builds(Threshold, supply_hours=st.integers(0, 100)),
 )
 PERIODS = st.builds(NoticePeriods, written_s=st.integers(0, 7 * 86_400), second_s=st.integers(0, 7200))
+POLICIES = st.sampled_from(
+    [POLICY, POLICY, POLICY, LIMITS_ONLY, NOTHING_AUTOMATIC, None],
+)
 STAGES = st.sampled_from(Stage)
 
 
@@ -109,6 +119,7 @@ ANY_FACTS = st.builds(
     active_power_w=st.none() | st.integers(-1000, 600_000),
     thresholds=st.builds(Thresholds, notice=LEVELS, warning=LEVELS, limited=LEVELS, trip=LEVELS),
     notice_periods=PERIODS,
+    policy=POLICIES,
     control_mode=st.sampled_from([ControlMode.REMOTE, ControlMode.REMOTE, ControlMode.REMOTE, ControlMode.LOCAL]),
     protected=RARELY,
     guaranteed=RARELY,
@@ -332,6 +343,8 @@ def served(notice: NoticeGiven, **changes: Any) -> NoticeGiven:
 
 AGAINST_ANY_CUT: list[tuple[str, dict[str, Any]]] = [
     ("terminal_decides", {"control_mode": ControlMode.LOCAL}),
+    ("no_policy", {"policy": None}),
+    ("policy_forbids", {"policy": NOTHING_AUTOMATIC}),
     ("estimate", {"estimated": True}),
     ("stale_report", {"supplied_at": NOW - timedelta(minutes=35, milliseconds=1)}),
     ("stale_report", {"supplied_at": None}),
@@ -342,6 +355,7 @@ AGAINST_ANY_CUT: list[tuple[str, dict[str, Any]]] = [
 ]
 SOON = timedelta(milliseconds=1)
 AGAINST_A_TRIP: list[tuple[str, dict[str, Any]]] = [
+    ("policy_forbids", {"policy": LIMITS_ONLY}),
     ("notice_period", {"written_notice": served(WRITTEN, served_at=NOW - timedelta(days=3) + SOON)}),
     ("notice_period", {"written_notice": served(WRITTEN, cut_not_before=NOW + SOON)}),
     ("no_second_notice", {"second_notice": None}),
@@ -406,6 +420,7 @@ def test_everything_that_stands_against_a_cut_is_named_at_once() -> None:
     facts = with_left(
         0,
         control_mode=ControlMode.LOCAL,
+        policy=None,
         estimated=True,
         supplied_at=None,
         credit_undelivered=True,
@@ -414,6 +429,7 @@ def test_everything_that_stands_against_a_cut_is_named_at_once() -> None:
     )
     assert codes(decided(facts).held) == [
         "terminal_decides",
+        "no_policy",
         "estimate",
         "stale_report",
         "credit_undelivered",
@@ -731,13 +747,38 @@ def test_no_second_notice_is_due_where_no_cut_threatens(fact: dict[str, Any]) ->
     assert decided(with_left(1, second_notice=None)).notice_due is None
 
 
+@pytest.mark.parametrize(
+    ("policy", "kinds"),
+    [
+        (POLICY, [NoticeKind.WRITTEN, NoticeKind.SECOND]),
+        (LIMITS_ONLY, [NoticeKind.WRITTEN, None]),
+        (NOTHING_AUTOMATIC, [None, None]),
+        (None, [None, None]),
+    ],
+)
+def test_no_cut_is_announced_that_the_service_may_not_make(
+    policy: Policy | None, kinds: list[NoticeKind | None]
+) -> None:
+    wanting: list[dict[str, Any]] = [{"written_notice": None}, {"second_notice": None}]
+    due = [decided(with_left(0, policy=policy, **fact)).notice_due for fact in wanting]
+    assert [one and one.kind for one in due] == kinds
+
+
+@pytest.mark.parametrize("policy", [None, NOTHING_AUTOMATIC])
+def test_a_terminal_that_trips_by_itself_is_announced_whatever_the_policy_says(policy: Policy | None) -> None:
+    due = decided(with_left(0, policy=policy, control_mode=ControlMode.LOCAL, written_notice=None)).notice_due
+    assert due is not None
+    assert due.kind is NoticeKind.WRITTEN
+
+
 @MANY
 @given(FACTS)
 def test_a_notice_always_leaves_the_time_that_the_contract_promises(facts: Facts) -> None:
     decision = decided(facts)
     due = decision.notice_due
     if due is None:
-        never_cut = facts.protected or facts.guaranteed
+        permitted = facts.control_mode is ControlMode.LOCAL or (facts.policy and facts.policy.automatic_limits)
+        never_cut = facts.protected or facts.guaranteed or not permitted
         assert facts.written_notice or never_cut or not facts.started or decision.stage is Stage.NORMAL
         return
     periods = facts.notice_periods

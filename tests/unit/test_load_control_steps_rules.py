@@ -18,6 +18,7 @@ from app.load_control.reasons import Reason
 from app.load_control.rules import StageDecision, Step, steps
 from app.mqtt.messages import ARGS_MODELS, Op
 from app.notices.rules import NoticeKind
+from app.policies.rules import Policy
 
 KWH = 1000
 NOW = datetime(2026, 3, 9, 8, 0, tzinfo=UTC)
@@ -30,6 +31,9 @@ ROUNDS = (
     Round(round=1, importance=3, load_w=200_000, relay="1"),
     Round(round=2, importance=1, load_w=100_000, relay="1"),
 )
+POLICY = Policy(
+    version=3, automatic_limits=True, automatic_trips=True, written_notice_s=259_200, second_notice_s=1_800
+)
 #: Tripping is decided, and nothing stands against it.
 READY = Facts(
     paid_until_wh=100_000 * KWH,
@@ -41,6 +45,7 @@ READY = Facts(
         limited=Threshold(energy_wh=10_000 * KWH),
         trip=Threshold(energy_wh=0),
     ),
+    policy=POLICY,
     active_power_w=411_000,
     safe_load_w=40_000,
     contract_limit_w=300_000,
@@ -65,6 +70,11 @@ NOTICE_WANTING: list[tuple[str, dict[str, Any]]] = [
     ("second_notice_not_served", {"second_notice": replace(SECOND, served_at=None)}),
     ("second_notice_period", {"second_notice": replace(SECOND, served_at=NOW)}),
 ]
+LIMITS_ONLY = replace(POLICY, automatic_trips=False)
+NOT_PERMITTED: list[tuple[str, dict[str, Any]]] = [
+    ("no_policy", {"policy": None}),
+    ("policy_forbids", {"policy": replace(POLICY, automatic_limits=False, automatic_trips=False)}),
+]
 NEVER: list[tuple[str, dict[str, Any]]] = [("protected", {"protected": True}), ("guaranteed", {"guaranteed": True})]
 LOCAL = {"control_mode": ControlMode.LOCAL}
 
@@ -86,16 +96,30 @@ def test_nothing_stands_against_a_cut_that_is_due(cut: Cut, *, automatic: bool) 
 
 @pytest.mark.parametrize(
     ("code", "fact"),
-    [*NEVER, ("terminal_decides", LOCAL), *UNSURE, *NOTICE_WANTING],
+    [*NEVER, ("terminal_decides", LOCAL), *NOT_PERMITTED, *UNSURE, *NOTICE_WANTING],
     ids=lambda value: str(value)[:30],
 )
 def test_an_automatic_trip_needs_all_that_its_decision_needed(code: str, fact: dict[str, Any]) -> None:
     assert codes_against(Cut.TRIP, automatic=True, **fact) == [code]
 
 
-@pytest.mark.parametrize(("code", "fact"), [*NEVER, ("terminal_decides", LOCAL), *UNSURE, *NOTICE_WANTING[:2]])
+@pytest.mark.parametrize(
+    ("code", "fact"), [*NEVER, ("terminal_decides", LOCAL), *NOT_PERMITTED, *UNSURE, *NOTICE_WANTING[:2]]
+)
 def test_an_automatic_limit_needs_all_that_its_decision_needed(code: str, fact: dict[str, Any]) -> None:
     assert codes_against(Cut.LIMIT, automatic=True, **fact) == [code]
+
+
+def test_a_policy_may_let_the_service_limit_and_not_trip() -> None:
+    assert codes_against(Cut.LIMIT, automatic=True, policy=LIMITS_ONLY) == []
+    found = why_not_cut(replace(READY, policy=LIMITS_ONLY), cut=Cut.TRIP, automatic=True, now=NOW)
+    assert found == (Reason("policy_forbids", version=3),)
+
+
+@pytest.mark.parametrize(("_code", "fact"), [*NOT_PERMITTED, ("policy_forbids", {"policy": LIMITS_ONLY})])
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_cut_by_hand_needs_no_policy(cut: Cut, _code: str, fact: dict[str, Any]) -> None:
+    assert codes_against(cut, automatic=False, **fact) == []
 
 
 @pytest.mark.parametrize(("_code", "fact"), NOTICE_WANTING[2:])

@@ -128,3 +128,17 @@ def test_settings_are_never_changed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_described(name: str) -> None:
     assert Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize(
+    ("written", "brokers"),
+    [
+        ("nats-1", (("nats-1", 8883),)),
+        ("nats-1, nats-2:8884", (("nats-1", 8883), ("nats-2", 8884))),
+        ("::1", (("::1", 8883),)),
+        ("[::1]:8884", (("::1", 8884),)),
+    ],
+)
+def test_one_broker_or_several_are_named_with_their_ports(written: str, brokers: tuple[tuple[str, int], ...]) -> None:
+    named = Settings.model_construct(broker_host=written, broker_port=8883)
+    assert named.brokers == brokers

@@ -1,0 +1,1 @@
+"""Workers that share the terminals: who is alive, and who records what which terminal tells."""
