@@ -265,7 +265,7 @@ class RealUtility:
         new = wanted.to_ask(asked_by=self.people[by])
 
         def ask(session: Session) -> tuple[int, RefundShown]:
-            made = refunds.ask(session, new, pace=self.pace, now=now)
+            made = refunds.ask(session, new, alone_fen=None, pace=self.pace, now=now)
             return 201, RefundShown.of(refund_queries.refund_seen(session, made.id))
 
         return self._ask("POST /refunds", wanted.model_dump(mode="json"), ask, by=by, now=now)

@@ -12,6 +12,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 _POLL_S = 0.05
+_ASKED_AT_MOST = 5
 
 
 class Failed(Exception):
@@ -52,12 +53,24 @@ def _read(answer: httpx.Response) -> Json:
 
 
 def order_by_two(operator: Clerk, approver: Clerk, order: Json, *, key: str) -> str:
-    """Have one person ask for a cut and another approve what they have looked at; returns the command's id."""
-    asked = operator.post("/approvals/orders", {"orders": [order]}, key=key).json()
-    seen = approver.get(f"/approvals/{asked['id']}")
-    approved = approver.post(f"/approvals/{asked['id']}/approve", {"digest": seen["digest"]}, key=key).json()
-    (command_id,) = approved["result"]["command_ids"]
-    return str(command_id)
+    """Have one person ask for a cut and another approve what they have looked at; returns the command's id.
+
+    What changes meanwhile, and on a fast clock much does, ends a request; then it is asked for anew.
+    """
+    for again in range(_ASKED_AT_MOST):
+        asked = operator.post("/approvals/orders", {"orders": [order]}, key=f"{key}-{again}").json()
+        seen = approver.get(f"/approvals/{asked['id']}")
+        if seen["changed"]:
+            continue
+        try:
+            answer = approver.post(f"/approvals/{asked['id']}/approve", {"digest": seen["digest"]}, key=key)
+        except Failed as failure:
+            if "changed-since" in str(failure):
+                continue
+            raise
+        (command_id,) = answer.json()["result"]["command_ids"]
+        return str(command_id)
+    raise Failed(f"{order['action']} was asked for {_ASKED_AT_MOST} times, and each time something had changed")
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, within_s: float) -> T:
