@@ -24,6 +24,7 @@ import app.approvals.routes
 import app.audit.routes
 import app.brake.routes
 import app.calendars.routes
+import app.campaigns.routes
 import app.cheques.routes
 import app.closings.routes
 import app.customers.routes
@@ -90,6 +91,7 @@ ROUTERS = [
     app.orders.routes.router,
     app.site_codes.routes.router,
     app.approvals.routes.router,
+    app.campaigns.routes.router,
     app.brake.routes.router,
     app.calendars.routes.router,
     app.policies.routes.router,

@@ -6,6 +6,7 @@ import app.approvals.models
 import app.audit.models
 import app.brake.models
 import app.calendars.models
+import app.campaigns.models
 import app.cheques.models
 import app.closings.models
 import app.commands.models

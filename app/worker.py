@@ -21,6 +21,7 @@ from app.approvals import sweep as approvals_sweep
 from app.audit import heads as audit_heads
 from app.audit import queries as audit_queries
 from app.brake import sweep as brake_sweep
+from app.campaigns import sweep as campaigns_sweep
 from app.cheques import sweep as cheques_sweep
 from app.clock import monotonic_s
 from app.commands.dispatch import Dispatcher
@@ -101,6 +102,7 @@ class Worker:
                 ("shares", self._tend, TEND_EVERY_S),
                 ("dispatch", self._dispatch, _DISPATCH_EVERY_S),
                 ("sweep", self._sweep, _SWEEP_EVERY_S),
+                ("campaigns", self._go_on_with_campaigns, _SWEEP_EVERY_S),
                 ("silence", self._note_silence, _SILENCE_EVERY_S),
                 ("cheques", self._count_cheques, _CHEQUES_EVERY_S),
                 ("figures", self._measure, _FIGURES_EVERY_S),
@@ -166,6 +168,10 @@ class Worker:
         load_control_sweep.run_once(self._engine, pace=self._pace)
         approvals_sweep.run_once(self._engine, pace=self._pace)
 
+    def _go_on_with_campaigns(self) -> None:
+        if self._link.connected:
+            campaigns_sweep.run_once(self._engine, pace=self._pace)
+
     def _note_silence(self) -> None:
         # While we hear nobody, nobody is silent: the broker is away, not the terminals.
         if self._link.connected:
@@ -179,6 +185,7 @@ class Worker:
         terminal_reports_sweep.measure_spools(self._engine)
         brake_sweep.count_pulled(self._engine)
         approvals_sweep.count_waiting(self._engine, now=self._clock.now())
+        campaigns_sweep.count(self._engine)
         ARCHIVE_FAILING.set(in_transaction(self._engine, _archive_is_failing))
 
     def _daily(self) -> None:

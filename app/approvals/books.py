@@ -16,6 +16,9 @@ from app.calendars import queries as calendar_queries
 from app.calendars import service as calendars
 from app.calendars.queries import as_no_cut
 from app.calendars.rules import RuleEnded
+from app.campaigns import queries as campaign_queries
+from app.campaigns import service as campaigns
+from app.campaigns.rules import CUTS, CampaignState, NotInThatState
 from app.commands.rules import Op, slot_of
 from app.customers import queries as customer_queries
 from app.load_control.facts import Cut
@@ -233,12 +236,36 @@ def _policy(asked: Asked) -> NewPolicy:
     return NewPolicy(**{**asked.wanted, "valid_from": datetime.fromisoformat(begins) if begins else None})
 
 
+def _look_at_campaign(session: Session, asked: Asked, _pace: Pace, _now: datetime) -> Looked:
+    campaign = campaign_queries.campaign_seen(session, UUID(asked.wanted["campaign_id"])).campaign
+    if Action(campaign.action) not in CUTS:
+        remedy = "Start it at POST /api/v1/campaigns/{id}/start."
+        raise NeedsNobody(what=f"A campaign to {Action(campaign.action).words}", remedy=remedy)
+    if campaign.state != CampaignState.DRAFT:
+        raise NotInThatState(state=CampaignState(campaign.state), needed=(CampaignState.DRAFT,))
+    campaigns.refuse_changed_list(session, campaign)
+    standing = {
+        "action": campaign.action,
+        "arguments": campaign.arguments,
+        "targets": campaign.targets,
+        "list_digest": campaign.list_digest,
+    }
+    return Looked(wanted=dict(asked.wanted), standing={"campaign": standing})
+
+
+def _start_campaign(session: Session, asked: Asked, approved: Approved, _: Pace, now: datetime) -> dict[str, Any]:
+    campaign_id = UUID(asked.wanted["campaign_id"])
+    started = campaigns.start(session, campaign_id, approval_id=approved.approval_id, now=now)
+    return {"campaign_id": str(started.id)}
+
+
 _LOOKS: dict[Kind, Callable[[Session, Asked, Pace, datetime], Looked]] = {
     Kind.ORDERS: _look_at_orders,
     Kind.REFUND: _look_at_refund,
     Kind.BRAKE_LIMIT: _look_at_limit,
     Kind.NO_CUT_RULE_END: _look_at_rule,
     Kind.TRIP_POLICY: _look_at_policy,
+    Kind.CAMPAIGN: _look_at_campaign,
 }
 _DEEDS: dict[Kind, Callable[[Session, Asked, Approved, Pace, datetime], dict[str, Any]]] = {
     Kind.ORDERS: _give_orders,
@@ -246,4 +273,5 @@ _DEEDS: dict[Kind, Callable[[Session, Asked, Approved, Pace, datetime], dict[str
     Kind.BRAKE_LIMIT: _set_limit,
     Kind.NO_CUT_RULE_END: _end_rule,
     Kind.TRIP_POLICY: _put_in_force,
+    Kind.CAMPAIGN: _start_campaign,
 }

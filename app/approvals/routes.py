@@ -15,6 +15,7 @@ from app.approvals.schemas import (
     ApprovalNow,
     ApprovalShown,
     Approve,
+    CampaignToApprove,
     LimitToApprove,
     OrderAlone,
     OrdersToApprove,
@@ -75,6 +76,18 @@ async def order_alone(wanted: OrderAlone, request: Keyed) -> Response:
         return 201, _shown(session, approval.id, request)
 
     return await request.once(give)
+
+
+@router.post(
+    "/campaigns",
+    summary="Ask for a campaign that cuts",
+    status_code=201,
+    response_model=ApprovalShown,
+    dependencies=[allow(Role.OPERATOR)],
+)
+async def ask_campaign(wanted: CampaignToApprove, request: Keyed) -> Response:
+    """Its first wave begins when another approves it; read its dry run at `GET /api/v1/campaigns/{campaign_id}`."""
+    return await _ask(wanted, request)
 
 
 @router.post(

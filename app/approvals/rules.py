@@ -25,6 +25,7 @@ class Kind(StrEnum):
     BRAKE_LIMIT = "brake_limit"
     NO_CUT_RULE_END = "no_cut_rule_end"
     TRIP_POLICY = "trip_policy"
+    CAMPAIGN = "campaign"
 
 
 class ApprovalState(StrEnum):

@@ -106,6 +106,19 @@ class PolicyToApprove(BaseModel):
         return Asked(kind=Kind.TRIP_POLICY, wanted=wanted, reason=self.reason, requested_by=by)
 
 
+class CampaignToApprove(BaseModel):
+    """A campaign that limits or trips; its list was frozen when it was made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    campaign_id: UUID
+    reason: Words = Field(examples=["the grid is short tomorrow; orderly use, step 2"])
+
+    def asked(self, *, by: UUID) -> Asked:
+        wanted = {"campaign_id": str(self.campaign_id)}
+        return Asked(kind=Kind.CAMPAIGN, wanted=wanted, reason=self.reason, requested_by=by)
+
+
 class Approve(BaseModel):
     model_config = ConfigDict(extra="forbid")
 

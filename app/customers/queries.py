@@ -1,5 +1,6 @@
 """Reads of customers, supply points, contracts and prices."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -183,6 +184,16 @@ def open_contract_of(session: Session, supply_point_id: UUID) -> SupplyContract 
             SupplyContract.supply_point_id == supply_point_id, SupplyContract.closed_at.is_(None)
         )
     )
+
+
+def open_contracts_of(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, SupplyContract]:
+    """Return the open contracts of many supply points by their ids; without one a point is missing."""
+    rows = session.scalars(
+        select(SupplyContract).where(
+            SupplyContract.supply_point_id.in_(list(supply_point_ids)), SupplyContract.closed_at.is_(None)
+        )
+    )
+    return {row.supply_point_id: row for row in rows}
 
 
 def price_in_force(session: Session, contract_id: UUID, *, at: datetime) -> PriceInForce:

@@ -14,6 +14,7 @@ from app.http.refusals import CursorUnreadable
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+_LONGEST_NUMBER = 9
 
 Row = TypeVar("Row")
 Item = TypeVar("Item")
@@ -47,6 +48,15 @@ class PageRequest:
             return UUID(self.after)
         except ValueError:
             raise unreadable() from None
+
+    @property
+    def after_number(self) -> int | None:
+        """The key of the last row seen, for lists in the order of a number."""
+        if self.after is None:
+            return None
+        if not self.after.isascii() or not self.after.isdigit() or len(self.after) > _LONGEST_NUMBER:
+            raise unreadable()
+        return int(self.after)
 
 
 async def page_request(

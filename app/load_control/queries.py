@@ -124,12 +124,19 @@ _FACTS = text(f"""
 # Asked of the approval itself, so that a command that carries another's approval, or other arguments, is not sent.
 _APPROVED = text("""
     SELECT EXISTS (
-        SELECT FROM approvals AS approval, jsonb_array_elements(approval.wanted->'commands') AS approved
+        SELECT FROM approvals AS approval
          WHERE approval.id = :approval_id AND approval.requested_by = :requested_by
            AND ((approval.state = 'approved' AND approval.decided_by <> approval.requested_by)
                 OR approval.state = 'alone')
-           AND approved->>'supply_point_id' = :supply_point_id AND approved->>'terminal_id' = :terminal_id
-           AND approved->>'op' = :op AND CAST(:args AS jsonb) @> (approved->'args'))
+           AND (EXISTS (SELECT FROM jsonb_array_elements(approval.wanted->'commands') AS approved
+                         WHERE approved->>'supply_point_id' = :supply_point_id AND approved->>'op' = :op
+                           AND approved->>'terminal_id' = :terminal_id AND CAST(:args AS jsonb) @> (approved->'args'))
+                OR EXISTS (SELECT FROM campaigns AS campaign
+                             JOIN campaign_targets AS target ON target.campaign_id = campaign.id
+                            WHERE campaign.approval_id = approval.id AND campaign.state = 'running'
+                              AND target.supply_point_id = CAST(:supply_point_id AS uuid)
+                              AND target.terminal_id = :terminal_id AND target.op = :op
+                              AND target.args = CAST(:args AS jsonb))))
 """)
 
 _UNPROVED = OPEN | {"executed", "unknown"}

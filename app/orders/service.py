@@ -1,5 +1,6 @@
 """Orders by hand: issue the command under the supply point's lock, call one back, record that a notice arrived."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from app.commands.rules import CommandClass, Op, class_of, slot_of
 from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.customers.rules import capacity_w
-from app.errors import TwoPersonsNeeded
+from app.errors import DomainError, TwoPersonsNeeded
 from app.load_control import queries as load_control_queries
 from app.load_control import service as load_control
 from app.load_control.facts import Cut, Facts
@@ -74,13 +75,47 @@ def would_give(session: Session, order: Order, *, pace: Pace, now: datetime) -> 
     facts = _facts(session, point_id, pace=pace, now=now)
     step = step_of(order, facts, capacity_w=capacity_w(contract.capacity_kva), now=now)
     step = _mind_the_slot(session, terminal.id, step, kind=notice_kind_of(order))
+    braked = operator_is_braked(session, order.requested_by)
+    return _ready(step, facts, terminal_id=terminal.id, braked=braked, now=now)
+
+
+def would_give_each(
+    session: Session, orders: Sequence[Order], *, pace: Pace, now: datetime
+) -> list[Ready | DomainError]:
+    """Say what each of many orders of one person would do, or what refuses it, in the order in which they came.
+
+    It asks for all of them together, and leaves what may be on its way in a slot to the moment of giving.
+    """
+    ids = [order.supply_point_id for order in orders]
+    pictures = load_control_queries.pictures(
+        session, ids, report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
+    )
+    found = {picture.supply_point_id: picture for picture in pictures}
+    contracts = customer_queries.open_contracts_of(session, ids)
+    braked = operator_is_braked(session, orders[0].requested_by) if orders else None
+
+    def look(order: Order) -> Ready | DomainError:
+        contract, picture = contracts.get(order.supply_point_id), found.get(order.supply_point_id)
+        try:
+            if contract is None:
+                raise NotUnderContract(supply_point_id=order.supply_point_id)
+            if picture is None:
+                raise NoTerminalFitted(supply_point_id=order.supply_point_id)
+            step = step_of(order, picture.facts, capacity_w=capacity_w(contract.capacity_kva), now=now)
+            return _ready(step, picture.facts, terminal_id=picture.terminal_id, braked=braked, now=now)
+        except DomainError as refusal:
+            return refusal
+
+    return [look(order) for order in orders]
+
+
+def _ready(step: Step, facts: Facts, *, terminal_id: str, braked: str | None, now: datetime) -> Ready:
     op = Op(step.op)
     if class_of(op, step.args, limit_w=facts.limit_w) is not CommandClass.CUT:
-        return Ready(terminal_id=terminal.id, facts=facts, step=step, cut=None, interlocks=())
+        return Ready(terminal_id=terminal_id, facts=facts, step=step, cut=None, interlocks=())
     cut = CUTS[op]
-    braked = facts.braked or operator_is_braked(session, order.requested_by)
-    against = why_not_cut(replace(facts, braked=braked), cut=cut, automatic=False, now=now)
-    return Ready(terminal_id=terminal.id, facts=facts, step=step, cut=cut, interlocks=against)
+    against = why_not_cut(replace(facts, braked=facts.braked or braked), cut=cut, automatic=False, now=now)
+    return Ready(terminal_id=terminal_id, facts=facts, step=step, cut=cut, interlocks=against)
 
 
 def give(session: Session, order: Order, *, approval_id: UUID | None = None, pace: Pace, now: datetime) -> Command:

@@ -67,10 +67,15 @@ SUPPLY = (
             SELECT command.id AS command_id, command.supply_point_id, command.approval_id, approval.state
               FROM commands AS command JOIN approvals AS approval ON approval.id = command.approval_id
              WHERE command.command_class = 'cut'
-               AND (approval.kind <> 'orders' OR approval.state NOT IN ('approved', 'alone')
+               AND (approval.state NOT IN ('approved', 'alone')
                     OR command.requested_by IS DISTINCT FROM approval.requested_by
                     OR command.issued_at < approval.requested_at
-                    OR NOT approval.result->'command_ids' @> to_jsonb(CAST(command.id AS text)))
+                    OR NOT (coalesce(approval.result->'command_ids' @> to_jsonb(CAST(command.id AS text)), false)
+                            OR EXISTS (SELECT FROM campaigns AS campaign
+                                         JOIN campaign_targets AS target ON target.campaign_id = campaign.id
+                                        WHERE campaign.approval_id = approval.id
+                                          AND target.supply_point_id = command.supply_point_id
+                                          AND target.op = command.op AND target.args = command.args)))
         """,
     ),
     # What was decided before there were policies says nothing of one.

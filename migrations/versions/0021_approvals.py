@@ -52,7 +52,7 @@ def upgrade() -> None:
         sa.Column("finding", sa.Text(), nullable=True),
         sa.Column("result", _JSONB, nullable=True),
         sa.CheckConstraint(
-            "kind IN ('orders', 'refund', 'brake_limit', 'no_cut_rule_end', 'trip_policy')",
+            "kind IN ('orders', 'refund', 'brake_limit', 'no_cut_rule_end', 'trip_policy', 'campaign')",
             name=op.f("ck_approvals_kind"),
         ),
         sa.CheckConstraint(
@@ -93,7 +93,12 @@ def upgrade() -> None:
         ["requested_by", "review_due_at"],
         postgresql_where=sa.text("state = 'alone' AND reviewed_at IS NULL"),
     )
-    op.execute("GRANT SELECT, INSERT, UPDATE ON approvals TO wattgate_app")
+    # What was asked for, and by whom, stays as it was; only what became of it is written.
+    op.execute("GRANT SELECT, INSERT ON approvals TO wattgate_app")
+    op.execute(
+        "GRANT UPDATE (state, decided_by, decided_at, decided_because, review_due_at, reviewed_by, reviewed_at,"
+        " finding, result) ON approvals TO wattgate_app"
+    )
     op.add_column("commands", sa.Column("approval_id", sa.Uuid(), nullable=True))
     op.create_foreign_key(op.f("fk_commands_approval_id_approvals"), "commands", "approvals", ["approval_id"], ["id"])
     op.create_index(
@@ -101,7 +106,7 @@ def upgrade() -> None:
         "commands",
         ["approval_id", "supply_point_id", "slot"],
         unique=True,
-        postgresql_where=sa.text("approval_id IS NOT NULL"),
+        postgresql_where=sa.text("approval_id IS NOT NULL AND state NOT IN ('cancelled', 'expired')"),
     )
     for statement in _NO_CUT_BY_ONE:
         op.execute(statement)

@@ -20,10 +20,10 @@ VOCABULARY = {
     "checks", "reader", "writer", "console",
 }  # fmt: skip
 FEATURES = (
-    "access", "allowances", "approvals", "audit", "brake", "calendars", "cheques", "closings", "commands",
-    "customers", "emergency", "exchanges", "imports", "key_changes", "ledger", "load_control", "notices", "openings",
-    "orders", "policies", "purchases", "receipts", "refunds", "shift_closing", "shifts", "site_codes", "staff",
-    "terminal_reports", "terminals", "workers",
+    "access", "allowances", "approvals", "audit", "brake", "calendars", "campaigns", "cheques", "closings",
+    "commands", "customers", "emergency", "exchanges", "imports", "key_changes", "ledger", "load_control", "notices",
+    "openings", "orders", "policies", "purchases", "receipts", "refunds", "shift_closing", "shifts", "site_codes",
+    "staff", "terminal_reports", "terminals", "workers",
 )  # fmt: skip
 
 
@@ -31,7 +31,8 @@ FEATURES = (
 #: `transaction_of`, `in_transaction_of` or `reading`, or a route asks for `Db` or `Keyed`.
 ON_ITS_OWN = {
     "app/bench/", "app/chaos/", "app/demo/",  # utilities of their own, with people whom the program invents
-    "app/allowances/sweep.py", "app/approvals/sweep.py", "app/brake/sweep.py", "app/cheques/sweep.py",
+    "app/allowances/sweep.py", "app/approvals/sweep.py", "app/brake/sweep.py",
+    "app/campaigns/sweep.py", "app/cheques/sweep.py",
     "app/commands/sweep.py", "app/load_control/sweep.py", "app/terminal_reports/sweep.py",  # time passing
     "app/workers/sweep.py",  # time passing
     "app/commands/dispatch.py", "app/terminal_reports/ingest.py",  # terminals

@@ -1,0 +1,356 @@
+"""The same step for many: a frozen list, a dry run, waves, a stop by itself and by hand, and the way back."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from databases import Database
+from desk import Desk, a_desk, refusal
+from factories import a_person, a_purchase
+from outbox import later
+from people import bearer
+from prometheus_client import REGISTRY
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import ProgrammingError
+from town import Town, a_town
+
+from app.campaigns import sweep
+from app.clock import Clock
+from app.customers.models import SupplyContract
+from app.database import new_id, transaction
+from app.roles import Role
+from app.verification import INVARIANTS, find_broken
+
+WIDE_OPEN = "UPDATE brake_limits SET cuts_per_hour = 10000, power_w_per_hour = 1099511627776"
+LIMIT = {"action": "limit", "power_w": 100_000, "reason": "the grid is short"}
+
+
+@pytest.fixture
+def town(database: Database) -> Town:
+    return a_town(database, points=15)
+
+
+@pytest.fixture
+def a_town_is_there(town: Town) -> None:
+    assert len(town.terminals) == 15
+
+
+@pytest.fixture
+def desk(database: Database) -> Iterator[Desk]:
+    with a_desk(database, staff=[Role.OPERATOR, Role.APPROVER, Role.AUDITOR]) as opened:
+        yield opened
+
+
+def write(town: Town, statement: str, **values: Any) -> None:
+    engine = create_engine(town.database.superuser_url)
+    with engine.begin() as connection:
+        connection.execute(text(statement), values)
+    engine.dispose()
+
+
+def make(desk: Desk, wanted: dict[str, Any], **choose: Any) -> Any:
+    choice = choose or {"stage": "normal"}
+    return desk.post("/campaigns", {**wanted, "choose": choice}, role=Role.OPERATOR)
+
+
+def made(desk: Desk, wanted: dict[str, Any] = LIMIT, **choose: Any) -> dict[str, Any]:
+    answer = make(desk, wanted, **choose)
+    assert answer.status_code == 201, answer.text
+    campaign: dict[str, Any] = answer.json()
+    return campaign
+
+
+def started(desk: Desk, campaign: dict[str, Any]) -> None:
+    """Asked for by the operator, approved by the approver."""
+    body = {"campaign_id": campaign["id"], "reason": "the grid is short"}
+    answer = desk.approved(desk.post("/approvals/campaigns", body, role=Role.OPERATOR))
+    assert answer.status_code == 200, answer.text
+
+
+def seen(desk: Desk, campaign: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = desk.get(f"/campaigns/{campaign['id']}").json()
+    return answer
+
+
+def targets(desk: Desk, campaign: dict[str, Any]) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = desk.get(f"/campaigns/{campaign['id']}/targets", limit=200).json()["items"]
+    return listed
+
+
+def goes_on(town: Town, turns: int = 1, *, every_s: float = 5.0) -> None:
+    """Take turns as the worker does, and let the terminals answer what is sent."""
+    for _ in range(turns):
+        town.passed_s += every_s
+        sweep.run_once(town.database.engine, pace=town.pace)
+        town.sends(after_s=0)
+        town.sends(after_s=0)
+
+
+def until(town: Town, desk: Desk, campaign: dict[str, Any], state: str) -> dict[str, Any]:
+    for _ in range(100):
+        now = seen(desk, campaign)
+        if now["state"] == state:
+            return now
+        goes_on(town)
+    raise AssertionError(f"not {state}: {seen(desk, campaign)}")
+
+
+def test_a_dry_run_says_who_would_be_cut_and_who_not_and_why_and_orders_nothing(town: Town, desk: Desk) -> None:
+    write(
+        town, "UPDATE supply_contracts SET protected = true WHERE supply_point_id = :id", id=town.terminals["SH-0003"]
+    )
+    write(town, "UPDATE terminal_live SET online = false WHERE terminal_id = 'SH-0004'")
+    campaign = made(desk)
+    assert (campaign["state"], campaign["targets"], campaign["waves"]) == ("draft", 13, [1, 10, 2])
+    assert campaign["left_out_because"] == {"protected": 1, "unreachable": 1}
+    assert campaign["power_at_stake_w"] == 13 * 380_000
+    listed = targets(desk, campaign)
+    assert [one["wave"] for one in listed] == [1, *[2] * 10, *[3] * 2, None, None]
+    left_out = {one["supply_point_id"]: one["left_out"][0] for one in listed[13:]}
+    assert left_out[str(town.terminals["SH-0003"])]["code"] == "protected"
+    assert all(one["zh"] and one["en"] for one in left_out.values())
+    assert all(one["args"]["power_w"] == 100_000 for one in listed[:13])
+    goes_on(town, 3)
+    assert (desk.count("commands") - 15, town.executed) == (0, [])
+
+
+@pytest.mark.usefixtures("a_town_is_there")
+def test_the_list_comes_in_random_order_and_is_paged(desk: Desk) -> None:
+    orders = {tuple(one["supply_point_id"] for one in targets(desk, made(desk))) for _ in range(3)}
+    assert len(orders) > 1
+    campaign = made(desk, feeder="F1")
+    first = desk.get(f"/campaigns/{campaign['id']}/targets", limit=3).json()
+    rest = desk.get(f"/campaigns/{campaign['id']}/targets", limit=3, cursor=first["next_cursor"]).json()
+    assert [one["position"] for one in first["items"] + rest["items"]] == [1, 2, 3, 4, 5]
+    assert {one["feeder"] for one in first["items"]} == {"F1"}
+    assert refusal(desk.get(f"/campaigns/{campaign['id']}/targets", cursor="bm8")) == (400, "cursor-unreadable")
+
+
+@pytest.mark.usefixtures("a_town_is_there")
+def test_one_person_starts_no_campaign_of_cuts(desk: Desk) -> None:
+    campaign = made(desk)
+    alone = desk.post(f"/campaigns/{campaign['id']}/start", {}, role=Role.OPERATOR)
+    assert refusal(alone) == (409, "two-persons-needed")
+    started(desk, campaign)
+    body = {"campaign_id": campaign["id"], "reason": "once more"}
+    assert refusal(desk.post("/approvals/campaigns", body, role=Role.OPERATOR)) == (409, "not-in-that-state")
+    reminder = made(desk, {"action": "remind", "reason": "a holiday is coming"}, feeder="F0")
+    body = {"campaign_id": reminder["id"], "reason": "a holiday is coming"}
+    assert refusal(desk.post("/approvals/campaigns", body, role=Role.OPERATOR)) == (409, "needs-nobody")
+
+
+def test_waves_go_out_one_after_the_other_and_each_target_once(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    started(desk, campaign)
+    waves: list[int] = []
+    for _ in range(100):
+        goes_on(town)
+        now = seen(desk, campaign)
+        ordered = now["progress"]["done"] + now["progress"]["under_way"]
+        if not waves or waves[-1] != ordered:
+            waves.append(ordered)
+        if now["state"] == "finished":
+            break
+    assert now["state"] == "finished"
+    assert now["progress"] == {
+        "waiting": 0, "left_out": 0, "under_way": 0, "done": 15, "refused": 0, "unknown": 0, "called_back": 0,
+    }  # fmt: skip
+    assert waves[0] in (0, 1)
+    assert {1, 11, 15} <= set(waves)
+    assert sorted(one.terminal_id for one in town.cuts) == sorted(town.terminals)
+    with transaction(town.database.engine) as session:
+        assert [one.name for one in INVARIANTS if find_broken(session, one)] == []
+
+
+def test_a_first_terminal_that_refuses_stops_it_before_the_second(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    first = targets(desk, campaign)[0]
+    name = next(name for name, point in town.terminals.items() if str(point) == first["supply_point_id"])
+    town.stubborn[name] = "not_fitted"
+    started(desk, campaign)
+    stopped = until(town, desk, campaign, "stopped")
+    assert "1 of 1 terminals refused" in stopped["stopped_because"]
+    assert (stopped["progress"]["refused"], stopped["progress"]["waiting"], town.cuts) == (1, 14, [])
+    sweep.count(town.database.engine)
+    assert REGISTRY.get_sample_value("wattgate_campaigns", {"state": "stopped"}) == 1
+    # Who made it does not let it go on; another looks, and the same refusal stops it no second time.
+    resume = f"/campaigns/{campaign['id']}/resume"
+    assert refusal(desk.post(resume, {}, role=Role.OPERATOR)) == (403, "another-resumes")
+    assert desk.post(resume, {}, role=Role.APPROVER).json()["state"] == "running"
+    finished = until(town, desk, campaign, "finished")
+    assert (finished["progress"]["done"], finished["progress"]["refused"]) == (14, 1)
+
+
+def test_terminals_that_say_nothing_stop_it(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    for one in targets(desk, campaign)[1:3]:
+        name = next(name for name, point in town.terminals.items() if str(point) == one["supply_point_id"])
+        town.stubborn[name] = None
+    started(desk, campaign)
+    for _ in range(60):
+        goes_on(town)
+        if seen(desk, campaign)["state"] == "stopped":
+            break
+        with transaction(town.database.engine) as session:
+            session.execute(
+                text("""UPDATE commands SET state = 'expired', ended_at = now(), outcome = 'not armed in time'
+                         WHERE state IN ('waiting', 'sent') AND expires_at < :now"""),
+                {"now": later(town.passed_s).now()},
+            )
+    stopped = seen(desk, campaign)
+    assert (stopped["state"], "did not say" in stopped["stopped_because"]) == ("stopped", True)
+    assert stopped["progress"]["unknown"] >= 1
+    assert seen(desk, campaign)["progress"]["waiting"] >= 4
+
+
+def test_a_person_stops_it_and_what_is_armed_is_called_back(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    started(desk, campaign)
+    for _ in range(20):
+        town.passed_s += 5
+        sweep.run_once(town.database.engine, pace=town.pace)
+        if seen(desk, campaign)["progress"]["under_way"]:
+            break
+    town.sends(after_s=0)
+    assert [one.step for one in town.executed] == []
+    stop = f"/campaigns/{campaign['id']}/stop"
+    stopped = desk.post(stop, {"reason": "the grid has recovered"}, role=Role.APPROVER).json()
+    assert (stopped["state"], stopped["progress"]["called_back"]) == ("stopped", 1)
+    town.sends(after_s=0)
+    goes_on(town, 5)
+    assert town.cuts == []
+    assert refusal(desk.post(stop, {"reason": "once more"}, role=Role.APPROVER)) == (409, "not-in-that-state")
+    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
+    assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
+
+
+def test_the_brake_holds_the_campaign_and_drops_no_target(town: Town, desk: Desk) -> None:
+    campaign = made(desk)
+    started(desk, campaign)
+    stopped = until(town, desk, campaign, "stopped")
+    assert "brake" in stopped["stopped_because"]
+    assert 1 <= len(town.cuts) <= 5
+    assert stopped["progress"]["left_out"] == 0
+    done = stopped["progress"]["done"]
+    assert done + stopped["progress"]["waiting"] + stopped["progress"]["called_back"] == 15
+    write(town, WIDE_OPEN)
+    write(town, "UPDATE brake_pulls SET released_at = now(), released_by = (SELECT id FROM staff_members LIMIT 1),"
+                " released_because = 'looked'")  # fmt: skip
+    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
+    assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
+    assert sorted(one.terminal_id for one in town.cuts) == sorted(town.terminals)
+
+
+def test_who_has_bought_since_the_list_was_made_is_left_out(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    bought = town.terminals["SH-0007"]
+    with transaction(town.database.engine) as session:
+        contract = session.query(SupplyContract).filter_by(supply_point_id=bought).one()
+        a_purchase(session, contract=contract, now=Clock().now())
+    write(town, "UPDATE commands SET state = 'verified', ended_at = now() WHERE ended_at IS NULL")
+    told = '{"paid_until_wh": 42000000, "order_no": 2}'
+    has_it = "UPDATE terminal_live SET state = state || CAST(:told AS jsonb) WHERE terminal_id = 'SH-0007'"
+    write(town, has_it, told=told)
+    started(desk, campaign)
+    finished = until(town, desk, campaign, "finished")
+    assert (finished["progress"]["done"], finished["left_out_because"]) == (14, {"changed_since": 1})
+    assert "SH-0007" not in {one.terminal_id for one in town.cuts}
+
+
+def test_a_list_that_somebody_has_changed_is_not_started_and_the_service_may_not_change_it(
+    town: Town, desk: Desk
+) -> None:
+    campaign = made(desk)
+    change = """UPDATE campaign_targets SET args = jsonb_set(args, '{power_w}', '60000') WHERE position = 1"""
+    with pytest.raises(ProgrammingError, match="permission denied"), transaction(town.database.engine) as session:
+        session.execute(text(change))
+    write(town, change)
+    body = {"campaign_id": campaign["id"], "reason": "the grid is short"}
+    assert refusal(desk.post("/approvals/campaigns", body, role=Role.OPERATOR)) == (409, "list-changed")
+
+
+def test_what_was_done_is_given_back_feeder_by_feeder(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk, {"action": "trip", "round": 1, "reason": "the grid is short"})
+    assert refusal(desk.post(f"/campaigns/{campaign['id']}/give-back", {}, role=Role.OPERATOR))[0] == 409
+    started(desk, campaign)
+    until(town, desk, campaign, "finished")
+    assert all(relays == "01------" for relays in town.rounds.values())
+    back = desk.post(f"/campaigns/{campaign['id']}/give-back", {}, role=Role.OPERATOR).json()
+    assert (back["action"], back["state"], back["gives_back"]) == ("allow_close", "running", campaign["id"])
+    assert (back["waves"], back["approval_id"]) == ([15], None)
+    town.executed.clear()
+    goes_on(town, every_s=0.1)
+    goes_on(town, every_s=0.1)
+    # One on each of three feeders at once; the next of each five seconds later.
+    assert len(town.executed) == 3
+    goes_on(town)
+    assert len(town.executed) == 6
+    assert until(town, desk, back, "finished")["progress"]["done"] == 15
+    assert all(relays == "11------" for relays in town.rounds.values())
+    again = desk.post(f"/campaigns/{back['id']}/give-back", {}, role=Role.OPERATOR)
+    assert refusal(again) == (409, "nothing-to-give-back")
+
+
+def test_a_reminder_needs_nobody_else_and_is_withdrawn_before_it_starts(town: Town, desk: Desk) -> None:
+    remind = {"action": "remind", "reason": "a holiday is coming"}
+    first = made(desk, remind, feeder="F0")
+    gone = desk.post(f"/campaigns/{first['id']}/withdraw", {}, role=Role.OPERATOR).json()
+    assert gone["state"] == "withdrawn"
+    second = made(desk, remind, supply_point_ids=[str(one) for one in town.terminals.values()])
+    assert desk.post(f"/campaigns/{second['id']}/start", {}, role=Role.OPERATOR).json()["state"] == "running"
+    until(town, desk, second, "finished")
+    assert desk.count("notices WHERE kind = 'reminder'") == 15
+    listed = desk.get("/campaigns").json()["items"]
+    assert [one["id"] for one in listed] == [second["id"], first["id"]]
+    assert [one["id"] for one in desk.get("/campaigns", state="withdrawn").json()["items"]] == [first["id"]]
+
+
+def test_a_campaign_of_cuts_is_not_resumed_the_next_day(town: Town, desk: Desk) -> None:
+    campaign = made(desk)
+    started(desk, campaign)
+    desk.post(f"/campaigns/{campaign['id']}/stop", {"reason": "a doubt"}, role=Role.OPERATOR)
+    write(town, "UPDATE campaigns SET started_at = started_at - interval '25 h'")
+    late = desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER)
+    assert refusal(late) == (409, "too-late-to-resume")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "choose", "expected"),
+    [
+        (LIMIT, {"feeder": "F99"}, (409, "nobody-to-reach")),
+        (LIMIT | {"power_w": 1}, {"feeder": "F0"}, (409, "nobody-to-reach")),
+        ({"action": "trip", "round": 8, "reason": "a try"}, {"feeder": "F0"}, (409, "nobody-to-reach")),
+        ({"action": "explode", "reason": "a try"}, {"feeder": "F0"}, (422, "unreadable")),
+        (LIMIT, {"stage": "asleep"}, (422, "unreadable")),
+        (LIMIT, {"supply_point_ids": [str(UUID(int=1))] * 2}, (422, "unreadable")),
+    ],
+)
+def test_a_campaign_that_makes_no_sense_is_refused(
+    town: Town, desk: Desk, wanted: dict[str, Any], choose: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    assert town.terminals
+    assert refusal(make(desk, wanted, **choose)) == expected
+    assert refusal(desk.post("/campaigns", {**wanted, "choose": {}}, role=Role.OPERATOR)) == (422, "unreadable")
+    assert desk.count("campaigns") == 0
+
+
+def test_only_operators_make_campaigns_and_there_is_no_other(town: Town, desk: Desk) -> None:
+    refused = desk.post("/campaigns", {**LIMIT, "choose": {"feeder": "F0"}}, role=Role.CASHIER)
+    assert (refusal(refused), len(town.terminals)) == ((403, "not-allowed"), 15)
+    for path in ("", "/targets"):
+        assert refusal(desk.get(f"/campaigns/{new_id()}{path}")) == (404, "no-such-campaign")
+    with transaction(town.database.engine) as session:
+        other = a_person(session, role=Role.OPERATOR)
+        header = bearer(other, settings=desk.settings)
+    campaign = made(desk)
+    started(desk, campaign)
+    desk.post(f"/campaigns/{campaign['id']}/stop", {"reason": "a doubt"}, role=Role.OPERATOR)
+    desk.headers[Role.OPERATOR] = header
+    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.OPERATOR).status_code == 200
