@@ -13,7 +13,7 @@ from rich.console import Console
 from app.conformance import commands as conformance
 from app.logs import log_as_json
 from app.operations import commands as operations
-from app.operations import keys
+from app.operations import credentials, keys
 from app.operations.startup import Check, PartMissing, broker_missing, database_missing, wait_for_parts
 from app.settings import OwnerSettings, Settings
 
@@ -387,6 +387,7 @@ def bench(
 
 operations.register(command_line)
 keys.register(command_line)
+credentials.register(command_line)
 conformance.register(command_line)
 
 

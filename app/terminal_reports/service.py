@@ -151,7 +151,7 @@ def quarantine(session: Session, unreadable: Iterable[Unreadable], *, now: datet
 
 
 def _of_strangers(strange: Iterable[Heard]) -> list[Unreadable]:
-    reason = "the terminal is not registered or is retired"
+    reason = "the terminal is not registered, is retired, or its credential is revoked"
     return [Unreadable(topic=one.topic, payload=one.payload, reason=reason) for one in strange]
 
 

@@ -22,6 +22,8 @@ class Terminal(Base):
     safe_load_w: Mapped[int] = mapped_column(BigInteger)
     credential_hash: Mapped[str] = mapped_column(String(100))
     mosquitto_hash: Mapped[str | None] = mapped_column(String(120))
+    #: Since then nobody signs in with its credential, and what comes under its name is put aside.
+    credential_revoked_at: Mapped[datetime | None]
     #: Serial of the key statement and ids of the keys that it was given to pin; None: given by an earlier version.
     keys_pinned: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     #: Which secret its site key was made of when it was given one; None: its keypad takes no codes.

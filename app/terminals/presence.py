@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.terminals.models import Terminal, TerminalLive
+from app.terminals.queries import may_sign_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +95,11 @@ LARGEST_LOAD_W = 2**40
 
 
 def sessions_of(session: Session, terminal_ids: Iterable[str]) -> dict[str, str | None]:
-    """Return the current session of each of these terminals that is registered and in service."""
+    """Return the current session of each of these terminals that is in service and may sign in."""
     rows = session.execute(
         select(TerminalLive.terminal_id, TerminalLive.session)
         .join(Terminal, Terminal.id == TerminalLive.terminal_id)
-        .where(TerminalLive.terminal_id.in_(list(terminal_ids)), Terminal.retired_at.is_(None))
+        .where(TerminalLive.terminal_id.in_(list(terminal_ids)), may_sign_in())
     )
     return {row.terminal_id: row.session for row in rows}
 

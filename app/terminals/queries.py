@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
@@ -98,17 +98,20 @@ def rounds_of(session: Session, terminal_ids: Iterable[str]) -> dict[str, list[T
 
 
 def broker_credentials(session: Session) -> dict[str, str]:
-    """Return the credential hash of each terminal in service, for a broker's list of users."""
-    rows = session.execute(
-        select(Terminal.id, Terminal.credential_hash).where(Terminal.retired_at.is_(None)).order_by(Terminal.id)
-    )
+    """Return the credential hash of each terminal that may sign in, for a broker's list of users."""
+    rows = session.execute(select(Terminal.id, Terminal.credential_hash).where(may_sign_in()).order_by(Terminal.id))
     return {row.id: row.credential_hash for row in rows}
 
 
 def mosquitto_hashes(session: Session) -> dict[str, str | None]:
-    """Return what Mosquitto keeps of each terminal in service; None where it was registered by an earlier version."""
-    rows = session.execute(select(Terminal.id, Terminal.mosquitto_hash).where(Terminal.retired_at.is_(None)))
+    """Return what Mosquitto keeps of each terminal that may sign in; None where an earlier version registered it."""
+    rows = session.execute(select(Terminal.id, Terminal.mosquitto_hash).where(may_sign_in()))
     return {row.id: row.mosquitto_hash for row in rows}
+
+
+def may_sign_in() -> ColumnElement[bool]:
+    """Tell in SQL whether a terminal is in service and its credential is not revoked."""
+    return and_(Terminal.retired_at.is_(None), Terminal.credential_revoked_at.is_(None))
 
 
 def newest_statement(session: Session) -> RecordedStatement | None:

@@ -17,12 +17,16 @@ from app.settings import Settings
 from app.terminals import queries, service
 from app.terminals.rules import Pinned
 from app.terminals.schemas import (
+    CredentialGiven,
+    Revoke,
     SiteKeyGiven,
     TerminalRegistered,
     TerminalShown,
     TerminalToRegister,
     TerminalWholeShown,
 )
+
+TerminalId = Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=100, examples=["SH-PD-0001"])]
 
 router = APIRouter(prefix="/terminals", tags=["terminals"])
 
@@ -69,9 +73,7 @@ def list_terminals(
 
 
 @router.get("/{terminal_id}", summary="A terminal, its rounds and what it last told", dependencies=[signed_in()])
-def read_terminal(
-    terminal_id: Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=100, examples=["SH-PD-0001"])], session: Db
-) -> TerminalWholeShown:
+def read_terminal(terminal_id: TerminalId, session: Db) -> TerminalWholeShown:
     seen = queries.terminal_seen(session, terminal_id)
     rounds = queries.rounds_of(session, [terminal_id])[terminal_id]
     return TerminalWholeShown.whole(seen.terminal, seen.live, rounds)
@@ -82,12 +84,7 @@ def read_terminal(
     summary="Show the key of a terminal's keypad",
     dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
 )
-def give_site_key(
-    terminal_id: Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=100, examples=["SH-PD-0001"])],
-    session: Db,
-    now: Now,
-    settings: AppSettings,
-) -> SiteKeyGiven:
+def give_site_key(terminal_id: TerminalId, session: Db, now: Now, settings: AppSettings) -> SiteKeyGiven:
     """For a terminal that was registered without one, or when the service's secret has changed; write it into it."""
     secret = site_secret_of(settings)
     if secret is None:
@@ -98,6 +95,29 @@ def give_site_key(
         )
     service.give_site_key(session, terminal_id, key_id=secret.id, now=now)
     return SiteKeyGiven(terminal_id=terminal_id, site_key=key_text(secret.key_of(terminal_id)))
+
+
+@router.post(
+    "/{terminal_id}/credential",
+    summary="Give a terminal a new credential",
+    dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
+)
+def renew_credential(terminal_id: TerminalId, session: Db, now: Now) -> CredentialGiven:
+    """Write it into the terminal, and the broker's list anew (`wattgate broker-users`); then the old one ends."""
+    return CredentialGiven(
+        terminal_id=terminal_id, credential=service.renew_credential(session, terminal_id, now=now)
+    )
+
+
+@router.post(
+    "/{terminal_id}/credential/revoke",
+    summary="Revoke a terminal's credential",
+    dependencies=[allow(Role.ADMINISTRATOR, Role.OPERATOR)],
+)
+def revoke_credential(terminal_id: TerminalId, wanted: Revoke, session: Db, now: Now) -> TerminalWholeShown:
+    """From now on what comes under its name is put aside, and nothing is sent to it; write the broker's list anew."""
+    service.revoke_credential(session, terminal_id, because=wanted.reason, now=now)
+    return read_terminal(terminal_id, session)
 
 
 def site_secret_of(settings: Settings) -> SiteSecret | None:

@@ -72,6 +72,21 @@ class TerminalToRegister(BaseModel):
         )
 
 
+class Revoke(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(
+        min_length=3, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["stolen from the site"]
+    )
+
+
+class CredentialGiven(BaseModel):
+    """A new credential; it cannot be read again."""
+
+    terminal_id: str = Field(examples=["SH-PD-0001"])
+    credential: str = Field(description="MQTT password; shown here and never again")
+
+
 class TerminalRegistered(BaseModel):
     """What is written into the terminal once. The credential cannot be read again: only its hash is kept."""
 
@@ -124,6 +139,7 @@ class TerminalShown(BaseModel):
     safe_load_w: int = Field(examples=[50_000])
     registered_at: datetime
     retired_at: datetime | None
+    credential_revoked_at: datetime | None = Field(description="since when nobody may sign in under its name")
     online: bool
     commandable: bool = Field(description="it has proved that what is sent reaches it")
     seen_at: datetime | None = Field(description="when it last told anything")
@@ -189,6 +205,7 @@ def _shown(terminal: Terminal, live: TerminalLive) -> dict[str, Any]:
         "safe_load_w": terminal.safe_load_w,
         "registered_at": terminal.registered_at,
         "retired_at": terminal.retired_at,
+        "credential_revoked_at": terminal.credential_revoked_at,
         "online": live.online,
         "commandable": live.online and live.commandable,
         "seen_at": live.seen_at,

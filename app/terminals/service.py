@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import bcrypt
@@ -69,6 +69,17 @@ class Retired(Conflict):
         super().__init__(
             f"Terminal {terminal_id} was taken out of service on {retired_at:%Y-%m-%d}.",
             remedy="Ask for the terminal that stands at the supply point now (GET /api/v1/supply-points/{id}).",
+            terminal_id=terminal_id,
+        )
+
+
+class CredentialRevoked(Conflict):
+    title = "The credential is revoked already"
+
+    def __init__(self, *, terminal_id: str, revoked_at: datetime) -> None:
+        super().__init__(
+            f"The credential of terminal {terminal_id} was revoked at {revoked_at.isoformat()}.",
+            remedy="Write the broker's list (wattgate broker-users); renew the credential to let the terminal in.",
             terminal_id=terminal_id,
         )
 
@@ -142,14 +153,14 @@ def exchange(session: Session, old: Terminal, new: NewTerminal, *, credential: s
 
 
 def _fit(session: Session, new: NewTerminal, *, credential: str, before: Terminal | None, now: datetime) -> Terminal:
-    hashed = bcrypt.hashpw(credential.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
+    bcrypt_hash, for_mosquitto = _hashes(credential)
     fitted = Terminal(
         id=new.terminal_id,
         supply_point_id=new.supply_point_id,
         meter_no=new.meter_no,
         safe_load_w=new.safe_load_w,
-        credential_hash=hashed,
-        mosquitto_hash=mosquitto_hash(credential, salt=secrets.token_bytes(SALT_BYTES)),
+        credential_hash=bcrypt_hash,
+        mosquitto_hash=for_mosquitto,
         last_version=before.last_version if before else 0,
         last_order_no=before.last_order_no if before else 0,
         registered_at=now,
@@ -192,6 +203,65 @@ def pin(
     return pinned
 
 
+def renew_credential(session: Session, terminal_id: str, *, now: datetime) -> str:
+    """Give a terminal in service a new credential; returns it. The old one ends when the broker has the new list.
+
+    Raises:
+        NoSuchTerminal: no terminal has the id.
+        Retired: it stands nowhere any more.
+    """
+    renewed = _in_service(session, terminal_id)
+    credential = secrets.token_urlsafe(32)
+    before = {"revoked_at": renewed.credential_revoked_at}
+    renewed.credential_hash, renewed.mosquitto_hash = _hashes(credential)
+    renewed.credential_revoked_at = None
+    session.flush()
+    _record(session, terminal_id, "credential_renewed", before=before, after={"revoked_at": None}, now=now)
+    return credential
+
+
+def revoke_credential(session: Session, terminal_id: str, *, because: str, now: datetime) -> None:
+    """Let nobody sign in as a terminal any more; what comes under its name is put aside, and nothing is sent to it.
+
+    Raises:
+        NoSuchTerminal: no terminal has the id.
+        Retired: it stands nowhere any more.
+        CredentialRevoked: it was revoked before.
+    """
+    # Its live row comes first, as the order of locks has it.
+    live = session.get(TerminalLive, terminal_id, with_for_update=True)
+    revoked = _in_service(session, terminal_id)
+    if revoked.credential_revoked_at is not None:
+        raise CredentialRevoked(terminal_id=terminal_id, revoked_at=revoked.credential_revoked_at)
+    revoked.credential_revoked_at = now
+    if live is not None:
+        live.online = live.commandable = False
+    session.flush()
+    after = {"revoked_at": now, "because": because}
+    _record(session, terminal_id, "credential_revoked", before={"revoked_at": None}, after=after, now=now)
+
+
+def _in_service(session: Session, terminal_id: str) -> Terminal:
+    found = terminal(session, terminal_id)
+    session.refresh(found, with_for_update={"key_share": True})
+    if found.retired_at is not None:
+        raise Retired(terminal_id=terminal_id, retired_at=found.retired_at)
+    return found
+
+
+def _hashes(credential: str) -> tuple[str, str]:
+    """Return what brokers keep of a credential: bcrypt, and Mosquitto's own form."""
+    hashed = bcrypt.hashpw(credential.encode(), bcrypt.gensalt(rounds=_BCRYPT_ROUNDS)).decode()
+    return hashed, mosquitto_hash(credential, salt=secrets.token_bytes(SALT_BYTES))
+
+
+def _record(
+    session: Session, terminal_id: str, action: str, *, before: dict[str, Any], after: dict[str, Any], now: datetime
+) -> None:
+    deed = Deed(action=f"terminal.{action}", subject_kind="terminal", subject=terminal_id, before=before, after=after)
+    audit.record(session, deed, at=now)
+
+
 def note_site_keys(session: Session, terminal_ids: Iterable[str], *, key_id: str) -> None:
     """Note of which secret the site keys were made that terminals are given now."""
     session.execute(update(Terminal).where(Terminal.id.in_(list(terminal_ids))).values(site_key_id=key_id))
@@ -204,19 +274,11 @@ def give_site_key(session: Session, terminal_id: str, *, key_id: str, now: datet
         NoSuchTerminal: no terminal has the id.
         Retired: it stands nowhere any more.
     """
-    given = terminal(session, terminal_id)
-    if given.retired_at is not None:
-        raise Retired(terminal_id=terminal_id, retired_at=given.retired_at)
-    deed = Deed(
-        action="terminal.site_key_given",
-        subject_kind="terminal",
-        subject=terminal_id,
-        before={"site_key_id": given.site_key_id},
-        after={"site_key_id": key_id},
-    )
+    given = _in_service(session, terminal_id)
+    before = {"site_key_id": given.site_key_id}
     given.site_key_id = key_id
     session.flush()
-    audit.record(session, deed, at=now)
+    _record(session, terminal_id, "site_key_given", before=before, after={"site_key_id": key_id}, now=now)
 
 
 def next_version(session: Session, terminal_id: str) -> int:

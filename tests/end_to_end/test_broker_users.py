@@ -24,8 +24,18 @@ Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def command(database: Database, mosquitto: Mosquitto) -> Command:
+def command(typed: Command) -> Command:
     """Type the command; returns its exit code and what it said."""
+
+    def command_typed(*arguments: str, **different: str) -> tuple[int, str]:
+        return typed("broker-users", *arguments, **different)
+
+    return command_typed
+
+
+@pytest.fixture
+def typed(database: Database, mosquitto: Mosquitto) -> Command:
+    """Type any command; returns its exit code and what it said."""
     settings = {
         "WATTGATE_ENVIRONMENT": "test",
         "WATTGATE_DATABASE_URL": database.application_url,
@@ -34,11 +44,11 @@ def command(database: Database, mosquitto: Mosquitto) -> Command:
         "WATTGATE_BROKER_PASSWORD": mosquitto.service_password,
     }
 
-    def typed(*arguments: str, **different: str) -> tuple[int, str]:
-        done = CliRunner().invoke(command_line, ["broker-users", *arguments], env=settings | different)
+    def any_typed(*arguments: str, **different: str) -> tuple[int, str]:
+        done = CliRunner().invoke(command_line, list(arguments), env=settings | different)
         return done.exit_code, done.output
 
-    return typed
+    return any_typed
 
 
 @pytest.fixture
@@ -83,6 +93,37 @@ def test_the_list_lets_in_what_is_registered_and_throws_out_what_is_retired(
         assert (first.ended, service.ended) == ([], [])
         with enter(SECOND, credentials[SECOND]) as again:
             assert again.welcome == "Not authorized"
+
+
+def test_a_renewed_credential_takes_the_place_of_the_old_one_and_a_revoked_one_opens_nothing(
+    mosquitto: Mosquitto, credentials: dict[str, str], command: Command, typed: Command, tmp_path: Path
+) -> None:
+    written = tmp_path / "passwords"
+    assert command("--to", str(written)) == (0, "")
+    mosquitto.read(written.read_text())
+
+    def enter(name: str, password: str) -> Peer:
+        return Peer(mosquitto.port, name, password, authority=mosquitto.authority)
+
+    with enter(FIRST, credentials[FIRST]) as first, enter(SECOND, credentials[SECOND]) as second:
+        assert (first.welcome, second.welcome) == (SUCCESS, SUCCESS)
+        code, said = typed("renew-credential", FIRST)
+        assert code == 0
+        new = said.splitlines()[0]
+        assert typed("revoke-credential", SECOND, "--reason", "stolen from the site")[0] == 0
+        assert command("--to", str(written)) == (0, "")
+        mosquitto.read(written.read_text())
+        eventually(lambda: first.ended and second.ended)
+        for name, password, welcome in (
+            (FIRST, credentials[FIRST], "Not authorized"),
+            (FIRST, new, SUCCESS),
+            (SECOND, credentials[SECOND], "Not authorized"),
+        ):
+            with enter(name, password) as again:
+                assert again.welcome == welcome
+    again_code, refused = typed("revoke-credential", SECOND)
+    assert (again_code, "was revoked" in refused) == (1, True)
+    assert typed("renew-credential", "SH-9999")[0] == 1
 
 
 def test_a_terminal_of_an_earlier_version_is_named_and_its_line_is_kept(

@@ -368,7 +368,7 @@ def test_the_old_terminal_moves_nothing_any_more_and_what_it_says_is_kept(desk: 
     assert point(desk) == before
     kept = rows(desk, "SELECT reason FROM quarantined_messages ORDER BY reason")
     assert len(kept) == 2
-    assert ("the terminal is not registered or is retired",) in kept
+    assert ("the terminal is not registered, is retired, or its credential is revoked",) in kept
     shown = desk.get("/terminals/" + OLD).json()
     assert (shown["online"], shown["retired_at"] is not None) == (False, True)
     assert order(desk, "disable_control").json()["terminal_id"] == NEW

@@ -436,7 +436,9 @@ def test_an_unknown_or_retired_terminal_is_quarantined_and_the_rest_is_stored(si
     assert recorded.receipts == [Receipt(TERMINAL, SPOOL, 1, [])]
     kept = site.rows(QuarantinedMessage)
     assert [(one.topic, one.payload) for one in kept] == strange
-    assert {one.reason for one in kept} == {"the terminal is not registered or is retired"}
+    assert {one.reason for one in kept} == {
+        "the terminal is not registered, is retired, or its credential is revoked"
+    }
 
 
 @pytest.mark.parametrize(

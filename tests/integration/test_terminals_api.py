@@ -16,6 +16,8 @@ from app.clock import Clock
 from app.database import new_id, transaction
 from app.mqtt.signing import CommandSigner, new_private_key_pem
 from app.roles import Role
+from app.terminals.presence import sessions_of
+from app.terminals.queries import broker_credentials
 
 ROUNDS = [
     {"round": 1, "feeds_zh": "空调", "feeds_en": "air conditioning", "importance": 1, "load_w": 120_000},
@@ -139,3 +141,36 @@ def test_a_terminal_shows_its_rounds_and_what_it_last_told(desk: Desk) -> None:
         "SH-0003",
     ]
     assert refusal(desk.get("/terminals/SH-9999")) == (404, "no-such-terminal")
+
+
+def test_a_credential_is_renewed_and_the_new_one_is_shown_once(desk: Desk, wanted: dict[str, Any]) -> None:
+    first = desk.post("/terminals", wanted, role=Role.OPERATOR).json()["credential"]
+    renewed = desk.post("/terminals/SH-PD-0001/credential", {}, role=Role.OPERATOR)
+    assert (renewed.status_code, renewed.headers["cache-control"]) == (200, "no-store")
+    second = renewed.json()["credential"]
+    with desk.database.engine.connect() as connection:
+        kept = str(connection.scalar(text("SELECT credential_hash FROM terminals")))
+        told = str(connection.execute(text("SELECT array_agg(payload) FROM audit_events")).scalar_one())
+    assert [bcrypt.checkpw(one.encode(), kept.encode()) for one in (first, second)] == [False, True]
+    assert (second in told, "credential_renewed" in told) == (False, True)
+    assert refusal(desk.post("/terminals/SH-PD-0001/credential", {}, role=Role.CASHIER)) == (403, "not-allowed")
+    assert refusal(desk.post("/terminals/SH-PD-0009/credential", {}, role=Role.OPERATOR))[0] == 404
+
+
+def test_what_comes_under_a_revoked_name_is_put_aside_and_nothing_is_sent_there(
+    desk: Desk, wanted: dict[str, Any]
+) -> None:
+    desk.post("/terminals", wanted, role=Role.OPERATOR)
+    with transaction(desk.database.engine) as session:
+        a_live_terminal(session, terminal_id="SH-PD-0001", now=Clock().now())
+        assert sessions_of(session, ["SH-PD-0001"]) != {}
+    revoke = "/terminals/SH-PD-0001/credential/revoke"
+    shown = desk.post(revoke, {"reason": "stolen from the site"}, role=Role.ADMINISTRATOR).json()
+    assert (shown["online"], shown["commandable"], shown["credential_revoked_at"] is None) == (False, False, False)
+    with transaction(desk.database.engine) as session:
+        assert sessions_of(session, ["SH-PD-0001"]) == {}
+        assert broker_credentials(session) == {}
+    again = desk.post(revoke, {"reason": "once more"}, role=Role.ADMINISTRATOR)
+    assert refusal(again) == (409, "credential-revoked")
+    desk.post("/terminals/SH-PD-0001/credential", {}, role=Role.OPERATOR)
+    assert desk.get("/terminals/SH-PD-0001").json()["credential_revoked_at"] is None
