@@ -19,6 +19,7 @@ from app.audit.rules import Deed
 from app.cheques.service import NewCheque, take_in
 from app.clock import Clock
 from app.commands import service as commands
+from app.commands.models import Command
 from app.commands.rules import Op
 from app.commands.service import NewCommand
 from app.customers.models import Customer, SupplyContract
@@ -424,13 +425,13 @@ def a_trip_on_its_way(session: Session, *, supply_point_id: UUID, terminal_id: s
         reason="asked for by dispatch",
         requested_by=a_person(session, role=Role.OPERATOR).id,
     )
-    return commands.issue(session, approved_by_two(session, new, now=now), clock=Clock(), now=now).id
+    return issued_by_two(session, new, clock=Clock(), now=now).id
 
 
-def approved_by_two(session: Session, new: NewCommand, *, now: datetime) -> NewCommand:
-    """Have two persons stand behind a cut as it is, without asking whether it could be ordered now."""
+def issued_by_two(session: Session, new: NewCommand, *, clock: Clock, now: datetime) -> Command:
+    """Issue a cut that two persons stand behind, without asking whether it could be ordered now."""
     assert new.requested_by is not None
-    command = {
+    approved = {
         "supply_point_id": str(new.supply_point_id),
         "terminal_id": new.terminal_id,
         "op": new.op.value,
@@ -439,7 +440,7 @@ def approved_by_two(session: Session, new: NewCommand, *, now: datetime) -> NewC
     approval = Approval(
         id=new_id(),
         kind=Kind.ORDERS,
-        wanted={"orders": [], "commands": [command]},
+        wanted={"orders": [], "commands": [approved]},
         standing={},
         digest="0" * 64,
         reason=new.reason,
@@ -453,7 +454,10 @@ def approved_by_two(session: Session, new: NewCommand, *, now: datetime) -> NewC
     )
     session.add(approval)
     session.flush()
-    return replace(new, approval_id=approval.id)
+    command = commands.issue(session, replace(new, approval_id=approval.id), clock=clock, now=now)
+    approval.result = {"command_ids": [str(command.id)]}
+    session.flush()
+    return command
 
 
 def an_approved_cut(session: Session, *, orders: list[dict[str, Any]], now: datetime) -> list[UUID]:

@@ -7,7 +7,16 @@ from typing import Any
 from uuid import UUID
 
 from databases import Database
-from factories import a_contract, a_live_terminal, a_person, a_policy_in_force, a_purchase, a_state, a_terminal
+from factories import (
+    a_contract,
+    a_live_terminal,
+    a_person,
+    a_policy_in_force,
+    a_purchase,
+    a_state,
+    a_terminal,
+    issued_by_two,
+)
 from sqlalchemy import select
 
 from app.clock import Clock
@@ -156,6 +165,8 @@ class Factory:
                 reason="test",
                 requested_by=person,
             )
+            if by_person:
+                return issued_by_two(session, new, clock=PACE.clock, now=self.now)
             return commands.issue(session, new, clock=PACE.clock, now=self.now)
 
     def trip(self, round_no: int, *, by_person: bool = False) -> Command:

@@ -118,9 +118,11 @@ def dispatch(desk: Desk) -> Outbox:
 def change(desk: Desk, statement: str, **values: Any) -> None:
     """Somebody with the database in hand writes."""
     engine = create_engine(desk.database.superuser_url)
-    with engine.begin() as connection:
-        connection.execute(text(statement), values)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(statement), values)
+    finally:
+        engine.dispose()
 
 
 def test_who_asks_and_who_approves_are_two_and_both_stand_on_the_command(desk: Desk) -> None:

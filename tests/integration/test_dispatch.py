@@ -20,7 +20,7 @@ from factories import (
     a_purchase,
     a_state,
     a_terminal,
-    approved_by_two,
+    issued_by_two,
 )
 from outbox import SIGNER, VERIFIER, Handed, Outbox, later
 from sqlalchemy import select, text
@@ -104,7 +104,7 @@ class Field:
                 requested_by=a_person(session, role=Role.OPERATOR).id,
             )
             now = PACE.clock.now()
-            return commands.issue(session, approved_by_two(session, new, now=now), clock=PACE.clock, now=now).id
+            return issued_by_two(session, new, clock=PACE.clock, now=now).id
 
     def trip(self) -> UUID:
         return self.order(Op.TRIP, round=1, alarm_delay_min=0, limit_min=0)
@@ -650,7 +650,7 @@ def test_two_dispatchers_at_once_send_every_step_once(database: Database) -> Non
                     reason="test",
                     requested_by=operator,
                 )
-                commands.issue(session, approved_by_two(session, new, now=now), clock=PACE.clock, now=now)
+                issued_by_two(session, new, clock=PACE.clock, now=now)
     outbox = Outbox()
     together = threading.Barrier(3)
     failures: list[BaseException] = []

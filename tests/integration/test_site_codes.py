@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_contract, a_live_terminal, a_state, a_terminal, an_exchange, approved_by_two
+from factories import a_contract, a_live_terminal, a_state, a_terminal, an_exchange, issued_by_two
 from outbox import SIGNER, Outbox, later
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -91,7 +91,7 @@ class Site:
             )
             now = datetime.now(UTC)
             if op is Op.TRIP:
-                new = approved_by_two(session, new, now=now)
+                return issued_by_two(session, new, clock=Clock(), now=now).id
             return commands.issue(session, new, clock=Clock(), now=now).id
 
     def does(self, command_id: UUID) -> None:
