@@ -48,6 +48,7 @@ CONNECTED = Gauge("wattgate_broker_connected", "1 while the worker is connected 
 ARCHIVE_FAILING = Gauge("wattgate_log_archive_failing", "1 while PostgreSQL cannot put its logs into the archive")
 
 _DISPATCH_EVERY_S = 0.05
+_APPROVALS_EVERY_S = 5
 _SWEEP_EVERY_S = 0.2
 _SILENCE_EVERY_S = 10.0
 _CHEQUES_EVERY_S = 60.0
@@ -103,6 +104,7 @@ class Worker:
                 ("dispatch", self._dispatch, _DISPATCH_EVERY_S),
                 ("sweep", self._sweep, _SWEEP_EVERY_S),
                 ("campaigns", self._go_on_with_campaigns, _SWEEP_EVERY_S),
+                ("approvals", self._end_requests, _APPROVALS_EVERY_S),
                 ("silence", self._note_silence, _SILENCE_EVERY_S),
                 ("cheques", self._count_cheques, _CHEQUES_EVERY_S),
                 ("figures", self._measure, _FIGURES_EVERY_S),
@@ -166,6 +168,8 @@ class Worker:
     def _sweep(self) -> None:
         CONNECTED.set(self._link.connected)
         load_control_sweep.run_once(self._engine, pace=self._pace)
+
+    def _end_requests(self) -> None:
         approvals_sweep.run_once(self._engine, pace=self._pace)
 
     def _go_on_with_campaigns(self) -> None:

@@ -102,10 +102,15 @@ class Town:
         if claims.op == "limit":
             self.limits_w[name] = claims.args["power_w"]
         self.rounds[name] = "".join(relays)
-        shown = a_state(paid_until_wh=PAID_WH, order_no=1, rounds=self.rounds[name], limit_w=self.limits_w.get(name))
+        shown = self.state_of(name)
         a_live_terminal(session, terminal_id=name, now=now, state=shown)
         shown_later = Evidence(at=now, state=shown, active_power_w=100_000)
         commands.weigh(session, {name: shown_later}, clock=later(self.passed_s), now=now)
+
+    def state_of(self, name: str) -> dict[str, Any]:
+        """What a terminal shows after all that it was told."""
+        rounds = self.rounds.get(name, "11------")
+        return a_state(paid_until_wh=PAID_WH, order_no=1, rounds=rounds, limit_w=self.limits_w.get(name))
 
     def _answer_stubbornly(self, session: Session, claims: CommandClaims, *, now: datetime) -> None:
         code = self.stubborn[claims.terminal_id]

@@ -18,7 +18,14 @@ from app.calendars.queries import as_no_cut
 from app.calendars.rules import RuleEnded
 from app.campaigns import queries as campaign_queries
 from app.campaigns import service as campaigns
-from app.campaigns.rules import CUTS, CampaignState, NotInThatState
+from app.campaigns.rules import (
+    CUTS,
+    DRAFT_LASTS_S,
+    AskedByItsMaker,
+    CampaignState,
+    DraftTooOld,
+    NotInThatState,
+)
 from app.commands.rules import Op, slot_of
 from app.customers import queries as customer_queries
 from app.load_control.facts import Cut
@@ -236,13 +243,18 @@ def _policy(asked: Asked) -> NewPolicy:
     return NewPolicy(**{**asked.wanted, "valid_from": datetime.fromisoformat(begins) if begins else None})
 
 
-def _look_at_campaign(session: Session, asked: Asked, _pace: Pace, _now: datetime) -> Looked:
+def _look_at_campaign(session: Session, asked: Asked, pace: Pace, now: datetime) -> Looked:
     campaign = campaign_queries.campaign_seen(session, UUID(asked.wanted["campaign_id"])).campaign
     if Action(campaign.action) not in CUTS:
         remedy = "Start it at POST /api/v1/campaigns/{id}/start."
         raise NeedsNobody(what=f"A campaign to {Action(campaign.action).words}", remedy=remedy)
     if campaign.state != CampaignState.DRAFT:
         raise NotInThatState(state=CampaignState(campaign.state), needed=(CampaignState.DRAFT,))
+    seen = campaign_queries.campaign_seen(session, campaign.id)
+    if campaign.made_by != asked.requested_by:
+        raise AskedByItsMaker(made_by=seen.made_by)
+    if now - campaign.made_at > pace.clock.lived(DRAFT_LASTS_S):
+        raise DraftTooOld(made_at=campaign.made_at)
     campaigns.refuse_changed_list(session, campaign)
     standing = {
         "action": campaign.action,

@@ -1,10 +1,9 @@
 """Reads of approvals: one, those that wait, and what one person did alone."""
 
-from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, not_, select
+from sqlalchemy import and_, func, not_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.approvals.models import Approval
@@ -66,15 +65,22 @@ def asked_for(session: Session) -> list[UUID]:
     return list(session.scalars(asked))
 
 
-def overdue_for_review(session: Session, *, requested_by: UUID, now: datetime) -> Approval | None:
-    """Return something that a person did alone and nobody has reviewed in time."""
+def asked_by(session: Session, person_id: UUID) -> int:
+    """Count a person's requests that wait; who asks holds the person's row, so that two at once are counted."""
+    session.get(StaffMember, person_id, with_for_update={"key_share": True}, populate_existing=True)
+    waiting = Approval.requested_by == person_id, Approval.state == ApprovalState.ASKED
+    return session.scalar(select(func.count()).select_from(Approval).where(*waiting)) or 0
+
+
+def unreviewed_of(session: Session, person_id: UUID) -> Approval | None:
+    """Return something that a person did alone and nobody has reviewed; holds the person's row."""
+    session.get(StaffMember, person_id, with_for_update={"key_share": True}, populate_existing=True)
     return session.scalar(
         select(Approval)
         .where(
             Approval.state == ApprovalState.ALONE,
             Approval.reviewed_at.is_(None),
-            Approval.requested_by == requested_by,
-            Approval.review_due_at < now,
+            Approval.requested_by == person_id,
         )
         .order_by(Approval.review_due_at)
         .limit(1)

@@ -1,5 +1,6 @@
 """HTTP in: people ask for what they may not do alone, and others approve, refuse or review it."""
 
+from datetime import datetime
 from typing import Annotated, Protocol
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.approvals.schemas import (
     ApprovalNow,
     ApprovalShown,
     Approve,
+    CampaignNow,
     CampaignToApprove,
     LimitToApprove,
     OrderAlone,
@@ -26,6 +28,9 @@ from app.approvals.schemas import (
     Review,
     RuleEndToApprove,
 )
+from app.campaigns import books as campaign_books
+from app.campaigns import queries as campaign_queries
+from app.campaigns.routes import progress_of
 from app.http.idempotency import Keyed, KeyedRequest
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import CurrentPerson, allow, signed_in
@@ -163,7 +168,9 @@ def read_approval(approval_id: UUID, session: Db, now: Now, settings: AppSetting
     changed: list[str] = []
     if ApprovalShown.of(seen, now=now).state is ApprovalState.ASKED:
         looked, changed = service.look_at(session, seen.approval, pace=_pace(settings), now=now)
-    return ApprovalNow.at(seen, looked=looked, changed=changed, points=_points(session, seen.approval), now=now)
+    campaign = _campaign(session, seen.approval, pace=_pace(settings), now=now)
+    points = _points(session, seen.approval)
+    return ApprovalNow.at(seen, looked=looked, changed=changed, points=points, campaign=campaign, now=now)
 
 
 @router.post(
@@ -220,6 +227,15 @@ async def _ask(wanted: _Wanted, request: KeyedRequest) -> Response:
 
 def _shown(session: Session, approval_id: UUID, request: KeyedRequest) -> ApprovalShown:
     return ApprovalShown.of(queries.approval_seen(session, approval_id), now=request.now)
+
+
+def _campaign(session: Session, approval: Approval, *, pace: Pace, now: datetime) -> CampaignNow | None:
+    if approval.kind != Kind.CAMPAIGN:
+        return None
+    campaign_id = UUID(approval.wanted["campaign_id"])
+    made = campaign_queries.campaign_seen(session, campaign_id).campaign
+    shown = progress_of(session, campaign_id).model_dump()
+    return CampaignNow(**shown, left_out_now=campaign_books.left_out_now(session, made, pace=pace, now=now))
 
 
 def _points(session: Session, approval: Approval) -> list[PointSeen]:

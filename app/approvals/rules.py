@@ -15,6 +15,8 @@ from app.load_control.facts import Facts, NoticeGiven
 LAPSES_AFTER_S = 30 * 60
 #: What one person did alone is looked at by another within a day.
 REVIEW_WITHIN_S = 24 * 60 * 60
+#: More of one person's requests at a time nobody could look at.
+MOST_ASKED = 20
 
 
 class Kind(StrEnum):
@@ -114,17 +116,28 @@ class OrderedTwice(Refused):
         )
 
 
-class ReviewOverdue(Conflict):
-    """Who acts alone answers for it within a day; until then they do not act alone again."""
+class ReviewFirst(Conflict):
+    """Who acts alone answers for it before they act alone again, or a stolen token could do it all night."""
 
-    title = "Your last order without approval was never reviewed"
+    title = "Your last order without approval was not reviewed yet"
 
     def __init__(self, *, approval_id: UUID, review_due_at: datetime) -> None:
         super().__init__(
-            f"What you ordered alone should have been reviewed by {review_due_at.isoformat()}.",
+            f"What you ordered alone waits for its review, which is due by {review_due_at.isoformat()}.",
             remedy="Have an approver review it (POST /api/v1/approvals/{id}/review), or ask for an approval.",
             approval_id=str(approval_id),
             review_due_at=review_due_at.isoformat(),
+        )
+
+
+class TooManyAsked(Conflict):
+    title = "Too much of yours waits for an approver"
+
+    def __init__(self, *, asked: int) -> None:
+        super().__init__(
+            f"{asked} requests of yours wait already.",
+            remedy="Have them decided, or withdraw those that are not wanted any more.",
+            asked=asked,
         )
 
 

@@ -12,6 +12,7 @@ from app.approvals.rules import ApprovalState, Kind
 from app.brake.rules import Scope
 from app.brake.schemas import LimitToSet
 from app.calendars.schemas import NoCutToEnd
+from app.campaigns.schemas import CampaignProgress
 from app.http.moments import Moment
 from app.load_control.facts import Cut
 from app.load_control.queries import Site
@@ -214,6 +215,12 @@ class ApprovalShown(BaseModel):
         return cls(**_shown(seen, now=now))
 
 
+class CampaignNow(CampaignProgress):
+    """A campaign as it was made, and as it would go at this moment."""
+
+    left_out_now: dict[str, int] = Field(description="how many targets would be left out now, by reason")
+
+
 class ApprovalNow(ApprovalShown):
     """A request with everything that is needed to decide it."""
 
@@ -221,6 +228,7 @@ class ApprovalNow(ApprovalShown):
     now_met: dict[str, Any] | None = Field(description="what it would meet now; null: it cannot be done at all")
     against: list[AgainstShown]
     supply_points: list[PointSeen]
+    campaign: CampaignNow | None = Field(description="of a campaign: its dry run, and who would be left out now")
 
     @classmethod
     def at(
@@ -230,6 +238,7 @@ class ApprovalNow(ApprovalShown):
         looked: Looked | None,
         changed: list[str],
         points: list[PointSeen],
+        campaign: CampaignNow | None,
         now: datetime,
     ) -> Self:
         return cls(
@@ -245,6 +254,7 @@ class ApprovalNow(ApprovalShown):
                 for one in (looked.against if looked else ())
             ],
             supply_points=points,
+            campaign=campaign,
         )
 
 

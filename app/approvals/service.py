@@ -12,6 +12,7 @@ from app.approvals.books import Approved, Asked, Looked
 from app.approvals.models import Approval
 from app.approvals.rules import (
     LAPSES_AFTER_S,
+    MOST_ASKED,
     REVIEW_WITHIN_S,
     ApprovalState,
     ChangedSince,
@@ -21,7 +22,8 @@ from app.approvals.rules import (
     NotYourRequest,
     OwnRequest,
     RequestOver,
-    ReviewOverdue,
+    ReviewFirst,
+    TooManyAsked,
     digest_of,
     what_changed,
 )
@@ -42,8 +44,12 @@ def ask(session: Session, asked: Asked, *, pace: Pace, now: datetime) -> Approva
     """Ask for something; it is refused at once where it could not be done now.
 
     Raises:
+        TooManyAsked: too many requests of this person wait already.
         NeedsNobody, OrderedTwice, CutRefused: and whatever the feature raises that would do it.
     """
+    waiting = queries.asked_by(session, asked.requested_by)
+    if waiting >= MOST_ASKED:
+        raise TooManyAsked(asked=waiting)
     approval = _written_down(asked, _possible(session, asked, pace=pace, now=now), pace=pace, now=now)
     session.add(approval)
     session.flush()
@@ -57,12 +63,12 @@ def order_alone(session: Session, asked: Asked, *, pace: Pace, now: datetime) ->
     The interlocks hold all the same: it spares the second person, not the customer's notice.
 
     Raises:
-        ReviewOverdue: the last thing that this person did alone was not reviewed in time.
+        ReviewFirst: the last thing that this person did alone was not reviewed yet.
         And everything that :func:`ask` raises.
     """
-    overdue = queries.overdue_for_review(session, requested_by=asked.requested_by, now=now)
-    if overdue is not None and overdue.review_due_at is not None:
-        raise ReviewOverdue(approval_id=overdue.id, review_due_at=overdue.review_due_at)
+    unreviewed = queries.unreviewed_of(session, asked.requested_by)
+    if unreviewed is not None and unreviewed.review_due_at is not None:
+        raise ReviewFirst(approval_id=unreviewed.id, review_due_at=unreviewed.review_due_at)
     customers.lock_supply_points(session, books.points_of(session, asked))
     approval = _written_down(asked, _possible(session, asked, pace=pace, now=now), pace=pace, now=now)
     session.add(approval)
@@ -173,21 +179,29 @@ def look_at(session: Session, approval: Approval, *, pace: Pace, now: datetime) 
 
 
 def lapse_if_over(session: Session, approval_id: UUID, *, pace: Pace, now: datetime) -> bool:
-    """End a request whose time is over, or whose matter has changed; tells whether it did."""
+    """End a request whose time is over, or whose matter has changed; tells whether it did.
+
+    It looks without locks, since sales wait for those, and takes them only where there is something to end.
+    """
     approval = queries.approval_seen(session, approval_id).approval
+    if _why_over(session, approval, pace=pace, now=now) is None:
+        return False
     customers.lock_supply_points(session, books.points_of(session, _asked(approval)))
     session.refresh(approval, with_for_update=True)
-    if approval.state != ApprovalState.ASKED:
+    because = _why_over(session, approval, pace=pace, now=now)
+    if because is None:
         return False
-    if now >= approval.lapses_at:
-        because = "nobody decided in time"
-    else:
-        _, changed = look_at(session, approval, pace=pace, now=now)
-        if not changed:
-            return False
-        because = f"changed since it was asked for: {', '.join(changed)}"
     _decide(session, approval, ApprovalState.LAPSED, by=None, because=because, now=now)
     return True
+
+
+def _why_over(session: Session, approval: Approval, *, pace: Pace, now: datetime) -> str | None:
+    if approval.state != ApprovalState.ASKED:
+        return None
+    if now >= approval.lapses_at:
+        return "nobody decided in time"
+    _, changed = look_at(session, approval, pace=pace, now=now)
+    return f"changed since it was asked for: {', '.join(changed)}" if changed else None
 
 
 def _asked(approval: Approval) -> Asked:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import structlog
 from prometheus_client import Gauge
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
@@ -9,6 +10,8 @@ from sqlalchemy.orm import Session
 from app.approvals import queries, service
 from app.database import in_transaction
 from app.load_control.service import Pace
+
+log = structlog.get_logger()
 
 WAITING = Gauge("wattgate_approvals_waiting", "Requests that wait for an approver")
 UNREVIEWED = Gauge("wattgate_done_alone_unreviewed", "What one person did without approval and nobody has reviewed")
@@ -24,11 +27,13 @@ _COUNTED = text("""
 
 def run_once(engine: Engine, *, pace: Pace) -> int:
     """End the requests whose time is over or whose matter has changed; returns how many."""
-    asked_for = in_transaction(engine, queries.asked_for)
-    return sum(
-        in_transaction(engine, service.lapse_if_over, approval_id, pace=pace, now=pace.clock.now())
-        for approval_id in asked_for
-    )
+    lapsed = 0
+    for approval_id in in_transaction(engine, queries.asked_for):
+        try:
+            lapsed += in_transaction(engine, service.lapse_if_over, approval_id, pace=pace, now=pace.clock.now())
+        except Exception:
+            log.exception("a request could not be looked at; the next turn follows", approval_id=approval_id)
+    return lapsed
 
 
 def count_waiting(engine: Engine, *, now: datetime) -> None:

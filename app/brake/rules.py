@@ -73,7 +73,7 @@ class OwnPull(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "You have pulled this brake yourself, and a second person looks before cuts go on.",
+            "You have pulled this brake, or it holds your own cuts; a second person looks before they go on.",
             remedy="Ask another approver to release it.",
         )
 

@@ -16,6 +16,7 @@ from app.brake.queries import NoSuchPlace, PullSeen
 from app.brake.rules import BrakeOn, BrakeReleased, Limit, OwnPull, Scope, first_exceeded, in_words, raises
 from app.database import new_id
 from app.errors import TwoPersonsNeeded
+from app.staff.queries import get_staff_member
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +92,17 @@ def release(session: Session, pull_id: UUID, *, by: UUID, because: str, now: dat
 
     Raises:
         NoSuchPull, BrakeReleased: there is nothing to release.
-        OwnPull: the approver has pulled it.
+        OwnPull: the approver has pulled it, or it holds their own cuts.
     """
     seen = queries.pull_seen(session, pull_id)
     session.refresh(seen.pull, with_for_update=True)
     if seen.pull.released_at is not None:
         raise BrakeReleased(released_by=str(queries.pull_seen(session, pull_id).released_by))
-    if seen.pull.pulled_by == by:
+    own_cuts = (
+        seen.pull.scope == Scope.OPERATOR
+        and seen.pull.place == get_staff_member(session, staff_member_id=by).sign_in_name
+    )
+    if seen.pull.pulled_by == by or own_cuts:
         raise OwnPull
     seen.pull.released_at, seen.pull.released_by, seen.pull.released_because = now, by, because
     session.flush()

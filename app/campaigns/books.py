@@ -1,6 +1,7 @@
 """Writes a campaign's list, and orders the targets whose turn has come."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +10,10 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.campaigns import queries
 from app.campaigns.models import Campaign, CampaignTarget
 from app.campaigns.queries import Place
-from app.campaigns.rules import CUTS, RESTORES, STARTS_WITHIN_S, by_feeder, wave_numbers
+from app.campaigns.rules import CUTS, RESTORES, STARTS_WITHIN_S, OrderedAlready, by_feeder, wave_numbers
 from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.database import attempt
@@ -35,8 +37,15 @@ _CHANGED = {
     "zh": "名单冻结后情况已变（购电、换装或定值变化）。",
     "en": "A purchase, an exchange or a setting has changed it since the list was made.",
 }
+_TRIPPED_ALREADY = {
+    "code": "tripped_already",
+    "zh": "该轮次已跳闸或正在跳闸。",
+    "en": "The round is tripped already, or about to be.",
+}
 _BRAKE = "brake_on"
 BRAKE_IS_ON = "the brake on cuts is on"
+#: What holds the campaign, not the target.
+_HOLDS = {_BRAKE: BRAKE_IS_ON, "no_cut_time": "nobody is cut off at this time"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +101,11 @@ def order_all(
     looked = orders.would_give_each(session, wanted, pace=pace, now=now)
     for target, order, ready in zip(targets, wanted, looked, strict=True):
         reasons = _against(target, ready)
-        if any(one["code"] == _BRAKE for one in reasons):
-            return BRAKE_IS_ON
         if not reasons:
             reasons = _order(session, campaign, target, order, pace=pace, now=now)
-        if any(one["code"] == _BRAKE for one in reasons):
-            return BRAKE_IS_ON
+        holds = {one["code"] for one in reasons} & _HOLDS.keys()
+        if holds:
+            return _HOLDS[holds.pop()]
         target.left_out = reasons or None
     session.flush()
     return None
@@ -132,6 +140,8 @@ def _order(
     try:
         with attempt(session):
             command = orders.give(session, order, approval_id=campaign.approval_id, pace=pace, now=now)
+            if command.approval_id != campaign.approval_id:
+                raise OrderedAlready(command_id=command.id)
     except DomainError as refusal:
         return _as_reasons(refusal)
     target.command_id = command.id
@@ -176,6 +186,8 @@ def _target(
         row.left_out = _as_reasons(ready)
     elif meant.action in CUTS and ready.cut is None:
         row.left_out = [_LIMITED_ALREADY]
+    elif _is_tripped(ready):
+        row.left_out = [_TRIPPED_ALREADY]
     elif ready.interlocks:
         row.left_out = [reason.as_json() for reason in ready.interlocks]
     else:
@@ -189,6 +201,8 @@ def _target(
 def _against(target: CampaignTarget, ready: Ready | DomainError) -> list[dict[str, Any]]:
     if isinstance(ready, DomainError):
         return _as_reasons(ready)
+    if _is_tripped(ready):
+        return [_TRIPPED_ALREADY]
     frozen = (target.terminal_id, target.op)
     if ready.cut is not None:
         # A purchase since then answers what the campaign was about.
@@ -197,6 +211,24 @@ def _against(target: CampaignTarget, ready: Ready | DomainError) -> list[dict[st
         )  # fmt: skip
         return [reason.as_json() for reason in ready.interlocks] or ([] if same else [_CHANGED])
     return [] if frozen == (ready.terminal_id, ready.step.op) and target.power_w is None else [_CHANGED]
+
+
+def _is_tripped(ready: Ready) -> bool:
+    """Tell whether a trip would take over what the service, or another person, has tripped."""
+    if ready.cut is not Cut.TRIP:
+        return False
+    return any(
+        one.round == ready.step.args["round"] and (one.relay == "0" or one.trip_in_flight)
+        for one in ready.facts.rounds
+    )
+
+
+def left_out_now(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> dict[str, int]:
+    """Count for which reasons targets of a frozen list would be left out at this moment."""
+    targets = queries.told(session, campaign.id)
+    looked = orders.would_give_each(session, [order_of(campaign, one) for one in targets], pace=pace, now=now)
+    reasons = [_against(target, ready) for target, ready in zip(targets, looked, strict=True)]
+    return dict(Counter(one["code"] for each in reasons for one in each))
 
 
 def _as_reasons(refusal: DomainError) -> list[dict[str, Any]]:

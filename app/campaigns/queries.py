@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from app.campaigns.models import Campaign, CampaignTarget
 from app.campaigns.rules import PROGRESS, CampaignState, Counts, NoSuchCampaign, Progress
 from app.commands.models import Command
+from app.commands.rules import RECALLABLE, CommandClass
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.load_control.models import ControlState
 from app.staff.models import Office, StaffMember
@@ -109,8 +110,8 @@ def places(
     return [Place(*row) for row in session.execute(wanted)]
 
 
-def counts(session: Session, campaign_id: UUID, *, wave: int | None = None) -> Counts:
-    """Count how far the targets of a campaign, or of one wave of it, are."""
+def counts(session: Session, campaign_id: UUID, *, until_wave: int | None = None) -> Counts:
+    """Count how far the targets of a campaign, or of its waves up to one, are."""
     left_out = CampaignTarget.left_out.is_not(None)
     wanted = (
         select(Command.state, left_out, func.count())
@@ -119,8 +120,8 @@ def counts(session: Session, campaign_id: UUID, *, wave: int | None = None) -> C
         .where(CampaignTarget.campaign_id == campaign_id)
         .group_by(Command.state, left_out)
     )
-    if wave is not None:
-        wanted = wanted.where(CampaignTarget.wave == wave)
+    if until_wave is not None:
+        wanted = wanted.where(CampaignTarget.wave <= until_wave)
     counted = asdict(Counts())
     for row in session.execute(wanted):
         counted[_progress(row[0], left_out=row[1])] += row[2]
@@ -150,13 +151,18 @@ def running(session: Session) -> list[UUID]:
 
 
 def whose_turn(session: Session, campaign: Campaign, *, elapsed_s: int, limit: int) -> list[CampaignTarget]:
-    """Return the targets of the wave under way whose turn has come, in their order."""
+    """Return the targets of the waves so far whose turn has come, in their order."""
     wanted = (
-        _of_wave(campaign)
+        select(CampaignTarget)
         .where(
+            CampaignTarget.campaign_id == campaign.id,
             CampaignTarget.command_id.is_(None),
             CampaignTarget.left_out.is_(None),
-            CampaignTarget.after_s <= elapsed_s,
+            # What is left of earlier waves comes first; a campaign that went on has set it back to waiting.
+            or_(
+                CampaignTarget.wave < campaign.wave,
+                and_(CampaignTarget.wave == campaign.wave, CampaignTarget.after_s <= elapsed_s),
+            ),
         )
         .order_by(CampaignTarget.position)
         .limit(limit)
@@ -177,13 +183,53 @@ def with_command(session: Session, campaign_id: UUID, *, states: Iterable[str]) 
 
 def to_give_back(session: Session, campaign_id: UUID) -> list[CampaignTarget]:
     """Return the targets that have, or may have, been cut, in their order."""
+    later = aliased(Command)
     wanted = (
         select(CampaignTarget)
         .join(Command, Command.id == CampaignTarget.command_id)
         .where(
             CampaignTarget.campaign_id == campaign_id,
             or_(Command.executed_at.is_not(None), Command.operate_sent_at.is_not(None)),
+            # What was cut again since is another's to give back.
+            ~exists().where(
+                later.terminal_id == Command.terminal_id,
+                later.slot == Command.slot,
+                later.version > Command.version,
+                later.command_class == CommandClass.CUT,
+                or_(later.executed_at.is_not(None), later.operate_sent_at.is_not(None)),
+            ),
         )
+        .order_by(CampaignTarget.position)
+    )
+    return list(session.scalars(wanted))
+
+
+def may_still_be_recalled(session: Session, campaign_id: UUID) -> bool:
+    """Tell whether a cut of the campaign is on its way that nothing has acted on yet."""
+    wanted = (
+        select(CampaignTarget.position)
+        .join(Command, Command.id == CampaignTarget.command_id)
+        .where(
+            CampaignTarget.campaign_id == campaign_id,
+            Command.state.in_(RECALLABLE),
+            Command.command_class == CommandClass.CUT,
+        )
+        .limit(1)
+    )
+    return session.scalar(wanted) is not None
+
+
+def is_given_back(session: Session, campaign_id: UUID) -> bool:
+    """Tell whether a campaign runs that gives back what this one has cut."""
+    running_back = Campaign.gives_back == campaign_id, Campaign.state == CampaignState.RUNNING
+    return session.scalar(select(Campaign.id).where(*running_back).limit(1)) is not None
+
+
+def told(session: Session, campaign_id: UUID) -> list[CampaignTarget]:
+    """Return the targets that are to be told something, in their order."""
+    wanted = (
+        select(CampaignTarget)
+        .where(CampaignTarget.campaign_id == campaign_id, CampaignTarget.wave.is_not(None))
         .order_by(CampaignTarget.position)
     )
     return list(session.scalars(wanted))
@@ -191,12 +237,7 @@ def to_give_back(session: Session, campaign_id: UUID) -> list[CampaignTarget]:
 
 def frozen(session: Session, campaign_id: UUID) -> list[dict[str, Any]]:
     """Return the targets as they are hashed, in their order."""
-    rows = session.scalars(
-        select(CampaignTarget)
-        .where(and_(CampaignTarget.campaign_id == campaign_id, CampaignTarget.wave.is_not(None)))
-        .order_by(CampaignTarget.position)
-    )
-    return [as_hashed(row) for row in rows]
+    return [as_hashed(row) for row in told(session, campaign_id)]
 
 
 def as_hashed(target: CampaignTarget) -> dict[str, Any]:
@@ -217,12 +258,6 @@ def _progress(command_state: str | None, *, left_out: bool) -> Progress:
     if command_state is None:
         return Progress.WAITING
     return PROGRESS.get(command_state, Progress.UNDER_WAY)
-
-
-def _of_wave(campaign: Campaign) -> Select[CampaignTarget]:
-    return select(CampaignTarget).where(
-        CampaignTarget.campaign_id == campaign.id, CampaignTarget.wave == campaign.wave
-    )
 
 
 def _seen() -> Select[Campaign, str]:

@@ -39,7 +39,7 @@ async def make_campaign(wanted: Annotated[AnyCampaign, Body(openapi_examples=_EX
     def make(session: Session) -> tuple[int, CampaignProgress]:
         meant = wanted.meant(by=request.person.id)
         made = service.make(session, wanted.choose.choice(), meant, pace=_pace(request.settings), now=request.now)
-        return 201, _progress(session, made.id)
+        return 201, progress_of(session, made.id)
 
     return await request.once(make)
 
@@ -53,7 +53,7 @@ def list_campaigns(session: Db, paging: Paging, state: CampaignState | None = No
 
 @router.get("/{campaign_id}", summary="A campaign and how far it is", dependencies=[signed_in()])
 def read_campaign(campaign_id: UUID, session: Db) -> CampaignProgress:
-    return _progress(session, campaign_id)
+    return progress_of(session, campaign_id)
 
 
 @router.get("/{campaign_id}/targets", summary="The targets of a campaign", dependencies=[signed_in()])
@@ -68,34 +68,34 @@ def list_targets(campaign_id: UUID, session: Db, paging: Paging) -> Page[TargetS
 def start_campaign(campaign_id: UUID, session: Db, now: Now) -> CampaignProgress:
     """One that cuts needs a second person: ask at `POST /api/v1/approvals/campaigns`."""
     service.start(session, campaign_id, approval_id=None, now=now)
-    return _progress(session, campaign_id)
+    return progress_of(session, campaign_id)
 
 
 @router.post("/{campaign_id}/stop", summary="Stop a campaign", dependencies=[allow(Role.OPERATOR, Role.APPROVER)])
 def stop_campaign(campaign_id: UUID, wanted: Stop, session: Db, now: Now, person: CurrentPerson) -> CampaignProgress:
-    """Nothing more is ordered, and what nothing acts on yet is called back."""
+    """Nothing more is ordered, and a cut that nothing acts on yet is not sent any more."""
     service.stop(session, campaign_id, by=person.id, because=wanted.reason, now=now)
-    return _progress(session, campaign_id)
+    return progress_of(session, campaign_id)
 
 
 @router.post(
     "/{campaign_id}/resume",
     summary="Let a stopped campaign go on",
-    dependencies=[allow(Role.OPERATOR, Role.APPROVER)],
+    dependencies=[allow(Role.OPERATOR, Role.APPROVER, keys=False)],
 )
 def resume_campaign(
     campaign_id: UUID, session: Db, now: Now, settings: AppSettings, person: CurrentPerson
 ) -> CampaignProgress:
     """After a look at why it was stopped; cuts go on by another person than who made it, within a day."""
     service.resume(session, campaign_id, by=person.id, pace=_pace(settings), now=now)
-    return _progress(session, campaign_id)
+    return progress_of(session, campaign_id)
 
 
 @router.post("/{campaign_id}/withdraw", summary="End a campaign for good", dependencies=[allow(Role.OPERATOR)])
 def withdraw_campaign(campaign_id: UUID, session: Db, now: Now) -> CampaignProgress:
     """One that has not begun, or was stopped."""
     service.withdraw(session, campaign_id, now=now)
-    return _progress(session, campaign_id)
+    return progress_of(session, campaign_id)
 
 
 @router.post(
@@ -112,12 +112,12 @@ async def give_back(campaign_id: UUID, request: Keyed) -> Response:
         made = service.give_back(
             session, campaign_id, by=request.person.id, pace=_pace(request.settings), now=request.now
         )
-        return 201, _progress(session, made.id)
+        return 201, progress_of(session, made.id)
 
     return await request.once(give)
 
 
-def _progress(session: Session, campaign_id: UUID) -> CampaignProgress:
+def progress_of(session: Session, campaign_id: UUID) -> CampaignProgress:
     return CampaignProgress.at(
         queries.campaign_seen(session, campaign_id),
         counts=queries.counts(session, campaign_id),

@@ -16,6 +16,8 @@ from app.orders.rules import Action
 FIRST_WAVES = (1, 10, 50)
 #: A stopped campaign of cuts is another matter the next day. Seconds of a machine's life.
 RESUMED_WITHIN_S = 24 * 60 * 60
+#: A list that an approver is shown is of today.
+DRAFT_LASTS_S = 24 * 60 * 60
 #: Each wave begins at a random moment within so many seconds, and its targets follow at random within as many.
 STARTS_WITHIN_S = 20
 #: What a wave still owes after so many seconds keeps the next one waiting no longer.
@@ -25,6 +27,7 @@ FEEDER_PAUSE_S = 5
 
 _ABORT_REFUSED_PERCENT = 2
 _ABORT_UNKNOWN_PERCENT = 5
+_ABORT_CALLED_BACK_PERCENT = 5
 
 #: What a campaign may order; the first two need a second person.
 CUTS = frozenset({Action.LIMIT, Action.TRIP})
@@ -86,11 +89,11 @@ class Counts:
     def since(self, looked_at: Mapping[str, int]) -> "Counts":
         """Leave out what somebody has looked at: 3 refused of 60, of which 2 of 40 were looked at: 1 of 20."""
         seen = Counts(**looked_at)
-        return Counts(
-            refused=max(self.refused - seen.refused, 0),
-            unknown=max(self.unknown - seen.unknown, 0),
-            done=max(self.ordered - seen.ordered - self.refused + seen.refused - self.unknown + seen.unknown, 0),
-        )
+        refused, unknown = max(self.refused - seen.refused, 0), max(self.unknown - seen.unknown, 0)
+        called_back = max(self.called_back - seen.called_back, 0)
+        ordered = max(self.ordered - seen.ordered, refused + unknown + called_back)
+        done = ordered - refused - unknown - called_back
+        return Counts(refused=refused, unknown=unknown, called_back=called_back, done=done)
 
 
 class NoSuchCampaign(NotFound):
@@ -142,7 +145,7 @@ class ListChanged(Conflict):
 
 
 class TooLateToResume(Conflict):
-    title = "The campaign was stopped too long ago"
+    title = "The campaign began too long ago"
 
     def __init__(self, *, started_at: datetime) -> None:
         super().__init__(
@@ -152,13 +155,59 @@ class TooLateToResume(Conflict):
         )
 
 
+class DraftTooOld(Conflict):
+    """What the dry run saw is no longer what an approver would see."""
+
+    title = "The campaign was made too long ago"
+
+    def __init__(self, *, made_at: datetime) -> None:
+        super().__init__(
+            f"Its list is of {made_at.isoformat()}.",
+            remedy="Withdraw it, and make a new one for the supply points that are meant now.",
+            made_at=made_at.isoformat(),
+        )
+
+
+class AskedByItsMaker(Forbidden):
+    title = "Who made the campaign asks for it"
+
+    def __init__(self, *, made_by: str) -> None:
+        super().__init__(
+            f"{made_by} has made it, and its orders go out in that name.",
+            remedy="Have them ask, or make a campaign of your own.",
+            made_by=made_by,
+        )
+
+
+class OrderedAlready(Conflict):
+    title = "The same is on its way there already"
+
+    def __init__(self, *, command_id: UUID) -> None:
+        super().__init__(
+            "Somebody else, or the service, has ordered the same there a moment ago.",
+            remedy="Nothing needs to be done there.",
+            command_id=str(command_id),
+        )
+
+
+class GivenBackAlready(Conflict):
+    title = "It is being given back already"
+
+    def __init__(self, *, campaign_id: UUID) -> None:
+        super().__init__(
+            "A campaign that gives the same back is running.",
+            remedy="Watch it at GET /api/v1/campaigns/{id}.",
+            campaign_id=str(campaign_id),
+        )
+
+
 class AnotherResumes(Forbidden):
     title = "Another person lets cuts go on"
 
     def __init__(self) -> None:
         super().__init__(
             "You have made this campaign, and a second person looks before its cuts go on.",
-            remedy="Ask an approver to look at it and to resume it.",
+            remedy="Ask another operator or an approver to look at it and to resume it.",
         )
 
 
@@ -202,7 +251,7 @@ def by_feeder(feeders: Sequence[str]) -> list[int]:
 
 
 def why_abort(counts: Counts) -> str | None:
-    """Return why no more may be ordered, or None: 2 % refused or 5 % unknown of what was ordered are too many.
+    """Return why no more may be ordered, or None: 2 % refused, 5 % unknown or 5 % taken back are too many.
 
     1 of 11 refused stops it, and so does 1 of 50; 1 of 51 does not. 1 unknown of 20 stops it, 1 of 21 does not.
     """
@@ -210,6 +259,8 @@ def why_abort(counts: Counts) -> str | None:
         return f"{counts.refused} of {counts.ordered} terminals refused or failed, {_ABORT_REFUSED_PERCENT} % or more"
     if counts.unknown and counts.unknown * 100 >= _ABORT_UNKNOWN_PERCENT * counts.ordered:
         return f"{counts.unknown} of {counts.ordered} did not say what they did, {_ABORT_UNKNOWN_PERCENT} % or more"
+    if counts.called_back and counts.called_back * 100 >= _ABORT_CALLED_BACK_PERCENT * counts.ordered:
+        return f"{counts.called_back} of {counts.ordered} were taken back, {_ABORT_CALLED_BACK_PERCENT} % or more"
     return None
 
 

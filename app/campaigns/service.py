@@ -25,6 +25,7 @@ from app.campaigns.rules import (
     WAVE_LASTS_S,
     AnotherResumes,
     CampaignState,
+    GivenBackAlready,
     ListChanged,
     NobodyToReach,
     NothingToGiveBack,
@@ -33,12 +34,10 @@ from app.campaigns.rules import (
     list_digest,
     why_abort,
 )
-from app.commands.rules import OPEN, CommandState
-from app.commands.service import NotRecallable
+from app.commands.rules import CommandState
 from app.database import new_id
 from app.errors import TwoPersonsNeeded
 from app.load_control.service import Pace
-from app.orders import service as orders
 from app.orders.rules import Action
 
 AT_ONCE = 25
@@ -46,12 +45,15 @@ AT_ONCE = 25
 _random = random.SystemRandom()
 _GIVES_BACK = {Action.LIMIT: Action.LIFT_LIMIT, Action.TRIP: Action.ALLOW_CLOSE}
 
-# Nothing that acts was sent for these; a resumed campaign orders them anew.
+# Nothing that acts was sent for these, and nobody took them back by hand: a resumed campaign orders them anew.
 _AGAIN = text("""
     UPDATE campaign_targets AS target SET command_id = NULL FROM commands AS command
      WHERE target.campaign_id = :id AND command.id = target.command_id
-       AND command.state IN ('cancelled', 'expired') AND command.operate_sent_at IS NULL
-       AND command.executed_at IS NULL
+       AND command.operate_sent_at IS NULL AND command.executed_at IS NULL
+       AND (command.state = 'expired'
+            OR (command.state = 'cancelled' AND (command.held @> '[{"code": "campaign_stopped"}]'
+                                                 OR command.held @> '[{"code": "no_cut_time"}]'
+                                                 OR command.held @> '[{"code": "brake_on"}]')))
 """)
 
 
@@ -106,7 +108,7 @@ def refuse_changed_list(session: Session, campaign: Campaign) -> None:
 
 
 def stop(session: Session, campaign_id: UUID, *, by: UUID, because: str, now: datetime) -> Campaign:
-    """Order nothing more, and call back what nothing acts on yet.
+    """Order nothing more; a cut that nothing acts on yet is not sent, since its campaign has stopped.
 
     Raises:
         NoSuchCampaign, NotInThatState: it does not run.
@@ -117,7 +119,7 @@ def stop(session: Session, campaign_id: UUID, *, by: UUID, because: str, now: da
 
 
 def resume(session: Session, campaign_id: UUID, *, by: UUID, pace: Pace, now: datetime) -> Campaign:
-    """Let a stopped campaign go on where it was; what was called back or not heard is ordered anew.
+    """Let a stopped campaign go on where it was; what it took back itself, or was not heard, is ordered anew.
 
     What was refused or unknown so far has been looked at, and stops it no second time.
 
@@ -139,6 +141,7 @@ def resume(session: Session, campaign_id: UUID, *, by: UUID, pace: Pace, now: da
     session.expire_all()
     campaign.looked_at = asdict(queries.counts(session, campaign.id))
     campaign.state, campaign.stopped_by, campaign.stopped_because = CampaignState.RUNNING, None, None
+    campaign.wave_began_at = now
     session.flush()
     _record(session, campaign, "resumed", now=now)
     return campaign
@@ -170,11 +173,20 @@ def give_back(session: Session, campaign_id: UUID, *, by: UUID, pace: Pace, now:
     cut = queries.to_give_back(session, campaign_id)
     if back is None or not cut:
         raise NothingToGiveBack
+    if queries.is_given_back(session, campaign_id):
+        raise GivenBackAlready(campaign_id=campaign_id)
     arguments = {"round": campaign.arguments["round"]} if back is Action.ALLOW_CLOSE else {}
     meant = Meant(action=back, arguments=arguments, reason=f"given back: {campaign.reason}"[:180], by=by)
     places = [Place(target.supply_point_id, target.feeder) for target in cut]
     made = _made(session, places, meant, gives_back=campaign.id, pace=pace, now=now)
     return start(session, made.id, approval_id=None, now=now)
+
+
+def stop_by_itself(session: Session, campaign_id: UUID, *, because: str, now: datetime) -> None:
+    """Stop a campaign whose turn could not be taken, so that somebody looks."""
+    campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
+    if campaign is not None and campaign.state == CampaignState.RUNNING:
+        _stop(session, campaign, by=None, because=because, now=now)
 
 
 def take_turn(session: Session, campaign_id: UUID, *, pace: Pace, now: datetime) -> int:
@@ -249,17 +261,18 @@ def _made(
 
 
 def _wave_is_over(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> bool:
+    """Tell whether the next wave may begin: a cut is waited for until it was operated or has expired."""
     if campaign.wave == 0 or campaign.wave_began_at is None:
         return True
-    of_wave = queries.counts(session, campaign.id, wave=campaign.wave)
-    if of_wave.waiting:
+    so_far = queries.counts(session, campaign.id, until_wave=campaign.wave)
+    if so_far.waiting or queries.may_still_be_recalled(session, campaign.id):
         return False
-    return of_wave.under_way == 0 or now - campaign.wave_began_at > pace.clock.lived(WAVE_LASTS_S)
+    lasts_s = WAVE_LASTS_S + 60 * int(campaign.arguments.get("alarm_delay_min") or 0)
+    return so_far.under_way == 0 or now - campaign.wave_began_at > pace.clock.lived(lasts_s)
 
 
 def _next_wave(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> None:
-    rest = queries.counts(session, campaign.id, wave=campaign.wave + 1)
-    if rest.waiting == 0 and rest.left_out == 0:
+    if queries.counts(session, campaign.id).waiting == 0:
         campaign.state, campaign.ended_at = CampaignState.FINISHED, now
         session.flush()
         _record(session, campaign, "finished", now=now)
@@ -273,18 +286,7 @@ def _next_wave(session: Session, campaign: Campaign, *, pace: Pace, now: datetim
 def _stop(session: Session, campaign: Campaign, *, by: UUID | None, because: str, now: datetime) -> None:
     campaign.state, campaign.stopped_by, campaign.stopped_because = CampaignState.STOPPED, by, because
     session.flush()
-    for target in queries.with_command(session, campaign.id, states=OPEN - {CommandState.OPERATING}):
-        try:
-            orders.call_back(session, _command_of(target.command_id), because=f"campaign stopped: {because}", now=now)
-        except NotRecallable:
-            continue
     _record(session, campaign, "stopped", now=now)
-
-
-def _command_of(command_id: UUID | None) -> UUID:
-    if command_id is None:
-        raise LookupError("the target has no command")
-    return command_id
 
 
 def _locked(session: Session, campaign_id: UUID, *, needed: Sequence[CampaignState]) -> Campaign:

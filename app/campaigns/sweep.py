@@ -3,6 +3,7 @@
 import structlog
 from prometheus_client import Gauge
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from app.campaigns import queries, service
@@ -23,8 +24,13 @@ def run_once(engine: Engine, *, pace: Pace) -> int:
     for campaign_id in in_transaction(engine, queries.running):
         try:
             looked_at += in_transaction(engine, service.take_turn, campaign_id, pace=pace, now=pace.clock.now())
-        except Exception:
-            log.exception("a campaign's turn failed; the next one follows", campaign_id=campaign_id)
+        except OperationalError:
+            log.exception("the database is away; the campaign waits for it", campaign_id=campaign_id)
+        except Exception as error:
+            log.exception("a campaign's turn failed; it stops until somebody has looked", campaign_id=campaign_id)
+            because = f"its turn failed: {type(error).__name__}"
+            now = pace.clock.now()
+            in_transaction(engine, service.stop_by_itself, campaign_id, because=because, now=now)
     return looked_at
 
 

@@ -213,6 +213,7 @@ class Dispatcher:
             self._hold(session, command, against, now=now)
             return []
         if against:
+            command.held = against
             outcome = "; ".join(reason["en"] for reason in against)
             service.end(session, command, CommandState.CANCELLED, outcome=outcome, now=now)
             self._look_again(session, [command.supply_point_id], now)

@@ -78,15 +78,13 @@ class Command(Base):
         ),
         Index("ix_commands_trips", "supply_point_id", "executed_at", postgresql_where=text("op = 'trip'")),
         Index("ix_commands_supply_point_id", "supply_point_id", "issued_at"),
-        # Nothing that was approved is done twice; what came to nothing may be tried again by a campaign that goes on.
         Index(
-            "uq_commands_approved",
+            "ix_commands_approved",
             "approval_id",
             "supply_point_id",
-            "slot",
-            unique=True,
-            postgresql_where=text("approval_id IS NOT NULL AND state NOT IN ('cancelled', 'expired')"),
+            postgresql_where=text("approval_id IS NOT NULL"),
         ),
+        CheckConstraint("op <> 'trip' OR command_class = 'cut'", name="trips_cut"),
         CheckConstraint(one_of("op", Op), name="op"),
         CheckConstraint(one_of("state", CommandState), name="state"),
         CheckConstraint(one_of("command_class", CommandClass), name="command_class"),

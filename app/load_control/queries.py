@@ -1,6 +1,5 @@
 """Reads for decisions: all facts of many supply points in one picture; and the decisions made before."""
 
-import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ from sqlalchemy.orm import Session
 from app.allowances.models import Allowance
 from app.brake.queries import BRAKED
 from app.calendars.queries import NO_CUT, as_no_cut
-from app.commands.models import Command
 from app.commands.rules import OPEN
 from app.customers.models import Customer, SupplyContract, SupplyPoint
 from app.customers.queries import NoSuchSupplyPoint
@@ -121,24 +119,6 @@ _FACTS = text(f"""
      ORDER BY point.id
 """)  # noqa: S608 - put together from texts of our own
 
-# Asked of the approval itself, so that a command that carries another's approval, or other arguments, is not sent.
-_APPROVED = text("""
-    SELECT EXISTS (
-        SELECT FROM approvals AS approval
-         WHERE approval.id = :approval_id AND approval.requested_by = :requested_by
-           AND ((approval.state = 'approved' AND approval.decided_by <> approval.requested_by)
-                OR approval.state = 'alone')
-           AND (EXISTS (SELECT FROM jsonb_array_elements(approval.wanted->'commands') AS approved
-                         WHERE approved->>'supply_point_id' = :supply_point_id AND approved->>'op' = :op
-                           AND approved->>'terminal_id' = :terminal_id AND CAST(:args AS jsonb) @> (approved->'args'))
-                OR EXISTS (SELECT FROM campaigns AS campaign
-                             JOIN campaign_targets AS target ON target.campaign_id = campaign.id
-                            WHERE campaign.approval_id = approval.id AND campaign.state = 'running'
-                              AND target.supply_point_id = CAST(:supply_point_id AS uuid)
-                              AND target.terminal_id = :terminal_id AND target.op = :op
-                              AND target.args = CAST(:args AS jsonb))))
-""")
-
 _UNPROVED = OPEN | {"executed", "unknown"}
 _CAME_TO_NOTHING = frozenset({"refused", "expired", "failed", "cancelled"})
 
@@ -200,21 +180,6 @@ def pictures(
         )
         for row in rows
     ]
-
-
-def is_approved(session: Session, command: Command) -> bool:
-    """Tell whether two persons stand behind exactly this command, or one who answers for it alone."""
-    if command.approval_id is None:
-        return False
-    asked = {
-        "approval_id": command.approval_id,
-        "requested_by": command.requested_by,
-        "supply_point_id": str(command.supply_point_id),
-        "terminal_id": command.terminal_id,
-        "op": command.op,
-        "args": json.dumps(command.args),
-    }
-    return bool(session.scalar(_APPROVED, asked))
 
 
 def _facts(row: dict[str, Any], *, report_valid_for: timedelta, retry_after: timedelta) -> Facts:

@@ -68,6 +68,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "人工限电、停电须经另一人批准，此命令无有效批准。",
         "A cut by hand needs the approval of another person, and none stands behind this one.",
     ),
+    "campaign_stopped": (
+        "所属批量任务已停止，此命令不再下发。",
+        "The campaign of this cut has stopped, so it is not sent.",
+    ),
     "brake_on": (
         "批量停限电制动已启动（{where}），待人工核查后解除。",
         "The brake on cuts is on ({where}): a person must look and release it first.",

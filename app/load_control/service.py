@@ -24,7 +24,7 @@ from app.customers.service import NewContract
 from app.database import Step
 from app.errors import Refused
 from app.ledger import service as ledger
-from app.load_control import books, queries
+from app.load_control import books, checks, queries
 from app.load_control.facts import Cut, Facts, Stage
 from app.load_control.interlocks import power_at_stake, why_not_cut
 from app.load_control.levels import threatened
@@ -209,8 +209,9 @@ def reasons_against(session: Session, command: Command, *, pace: Pace, now: date
         return (Reason("no_report_yet"),)
     facts, cut = found[0].facts, CUTS[Op(command.op)]
     against = why_not_cut(facts, cut=cut, automatic=command.requested_by is None, now=now)
-    if command.requested_by is not None and not queries.is_approved(session, command):
-        against = (Reason("not_approved"), *against)
+    lacking = checks.why_not_approved(session, command) if command.requested_by is not None else None
+    if lacking is not None:
+        against = (Reason(lacking), *against)
     if against or cut not in (Cut.TRIP, Cut.LIMIT):
         return against
     asked = brake.CutAsked(

@@ -65,15 +65,18 @@ SUPPLY = (
         says="two persons stand behind each cut that was ordered by hand, or one who is reviewed",
         query="""
             SELECT command.id AS command_id, command.supply_point_id, command.approval_id, approval.state
-              FROM commands AS command JOIN approvals AS approval ON approval.id = command.approval_id
-             WHERE command.command_class = 'cut'
-               AND (approval.state NOT IN ('approved', 'alone')
+              FROM commands AS command LEFT JOIN approvals AS approval ON approval.id = command.approval_id
+             WHERE command.command_class = 'cut' AND command.requested_by IS NOT NULL
+               AND command.issued_at >= (SELECT min(requested_at) FROM approvals)
+               AND (approval.id IS NULL OR approval.state NOT IN ('approved', 'alone')
                     OR command.requested_by IS DISTINCT FROM approval.requested_by
                     OR command.issued_at < approval.requested_at
                     OR NOT (coalesce(approval.result->'command_ids' @> to_jsonb(CAST(command.id AS text)), false)
                             OR EXISTS (SELECT FROM campaigns AS campaign
                                          JOIN campaign_targets AS target ON target.campaign_id = campaign.id
-                                        WHERE campaign.approval_id = approval.id
+                                        WHERE campaign.approval_id = approval.id AND approval.kind = 'campaign'
+                                          AND approval.wanted->>'campaign_id' = CAST(campaign.id AS text)
+                                          AND approval.standing->'campaign'->>'list_digest' = campaign.list_digest
                                           AND target.supply_point_id = command.supply_point_id
                                           AND target.op = command.op AND target.args = command.args)))
         """,

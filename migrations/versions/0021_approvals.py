@@ -16,11 +16,26 @@ _JSONB = postgresql.JSONB(astext_type=sa.Text())
 # A check would also hold for cuts of before, which had no approval; those still open are stopped by the interlock.
 _NO_CUT_BY_ONE = (
     """
+    CREATE FUNCTION what_was_ordered_stays() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+    BEGIN
+        RAISE EXCEPTION 'what command % orders, and who stands behind it, stays as it was', NEW.id
+            USING ERRCODE = 'integrity_constraint_violation';
+    END $$
+    """,
+    """
     CREATE FUNCTION no_cut_by_one() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
     BEGIN
         RAISE EXCEPTION 'command % is a cut by hand, and no approval stands behind it', NEW.id
             USING ERRCODE = 'integrity_constraint_violation';
     END $$
+    """,
+    """
+    CREATE TRIGGER what_was_ordered_stays BEFORE UPDATE OF approval_id, requested_by, op, args, command_class, terminal_id,
+           supply_point_id ON commands FOR EACH ROW
+      WHEN ((OLD.approval_id, OLD.requested_by, OLD.op, OLD.args, OLD.command_class, OLD.terminal_id, OLD.supply_point_id)
+            IS DISTINCT FROM
+            (NEW.approval_id, NEW.requested_by, NEW.op, NEW.args, NEW.command_class, NEW.terminal_id, NEW.supply_point_id))
+   EXECUTE FUNCTION what_was_ordered_stays()
     """,
     """
     CREATE TRIGGER no_cut_by_one BEFORE INSERT ON commands FOR EACH ROW
@@ -102,20 +117,23 @@ def upgrade() -> None:
     op.add_column("commands", sa.Column("approval_id", sa.Uuid(), nullable=True))
     op.create_foreign_key(op.f("fk_commands_approval_id_approvals"), "commands", "approvals", ["approval_id"], ["id"])
     op.create_index(
-        "uq_commands_approved",
+        "ix_commands_approved",
         "commands",
-        ["approval_id", "supply_point_id", "slot"],
-        unique=True,
-        postgresql_where=sa.text("approval_id IS NOT NULL AND state NOT IN ('cancelled', 'expired')"),
+        ["approval_id", "supply_point_id"],
+        postgresql_where=sa.text("approval_id IS NOT NULL"),
     )
+    op.create_check_constraint(op.f("ck_commands_trips_cut"), "commands", "op <> 'trip' OR command_class = 'cut'")
     for statement in _NO_CUT_BY_ONE:
         op.execute(statement)
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER what_was_ordered_stays ON commands")
+    op.execute("DROP FUNCTION what_was_ordered_stays()")
     op.execute("DROP TRIGGER no_cut_by_one ON commands")
     op.execute("DROP FUNCTION no_cut_by_one()")
-    op.drop_index("uq_commands_approved", table_name="commands")
+    op.drop_constraint(op.f("ck_commands_trips_cut"), "commands", type_="check")
+    op.drop_index("ix_commands_approved", table_name="commands")
     op.drop_constraint(op.f("fk_commands_approval_id_approvals"), "commands", type_="foreignkey")
     op.drop_column("commands", "approval_id")
     op.drop_table("approvals")

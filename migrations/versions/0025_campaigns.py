@@ -13,6 +13,23 @@ depends_on: Sequence[str] | None = None
 
 _JSONB = postgresql.JSONB(astext_type=sa.Text())
 _MOMENT = sa.DateTime(timezone=True)
+_ONLY_A_DRAFT = (
+    """
+    CREATE FUNCTION only_a_draft_gets_targets() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM added JOIN campaigns AS campaign ON campaign.id = added.campaign_id
+                    WHERE campaign.state <> 'draft') THEN
+            RAISE EXCEPTION 'a campaign that was started gets no more targets'
+                USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER only_a_draft_gets_targets AFTER INSERT ON campaign_targets
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION only_a_draft_gets_targets()
+    """,
+)
 
 
 def upgrade() -> None:
@@ -95,11 +112,17 @@ def upgrade() -> None:
         postgresql_where=sa.text("command_id IS NOT NULL"),
     )
     op.execute("GRANT SELECT, INSERT ON campaigns, campaign_targets TO wattgate_app")
-    op.execute("GRANT UPDATE ON campaigns TO wattgate_app")
+    op.execute(
+        "GRANT UPDATE (state, approval_id, started_at, wave, wave_began_at, stopped_by, stopped_because, looked_at,"
+        " ended_at) ON campaigns TO wattgate_app"
+    )
+    for statement in _ONLY_A_DRAFT:
+        op.execute(statement)
     # What was approved stays as it was frozen; only what became of a target is written.
     op.execute("GRANT UPDATE (command_id, left_out) ON campaign_targets TO wattgate_app")
 
 
 def downgrade() -> None:
     op.drop_table("campaign_targets")
+    op.execute("DROP FUNCTION only_a_draft_gets_targets()")
     op.drop_table("campaigns")

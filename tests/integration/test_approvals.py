@@ -14,7 +14,7 @@ from outbox import SIGNER, Outbox, later
 from people import bearer
 from prometheus_client import REGISTRY
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app.approvals import sweep
@@ -338,9 +338,9 @@ def test_who_breaks_the_glass_cuts_at_once_and_is_reviewed(desk: Desk) -> None:
 
 def test_without_a_review_nobody_breaks_the_glass_again_and_the_interlocks_hold_for_them(desk: Desk) -> None:
     first = desk.post("/approvals/alone", {"order": trip(desk)}, role=Role.OPERATOR).json()
-    change(desk, "UPDATE approvals SET review_due_at = now() - interval '1 s'")
     again = desk.post("/approvals/alone", {"order": trip(desk, 2)}, role=Role.OPERATOR)
-    assert refusal(again) == (409, "review-overdue")
+    assert refusal(again) == (409, "review-first")
+    change(desk, "UPDATE approvals SET review_due_at = now() - interval '1 s'")
     sweep.count_waiting(desk.database.engine, now=Clock().now())
     assert REGISTRY.get_sample_value("wattgate_done_alone_overdue") == 1
     desk.post(f"/approvals/{first['id']}/review", {"finding": "all well"}, role=Role.APPROVER)
@@ -349,6 +349,29 @@ def test_without_a_review_nobody_breaks_the_glass_again_and_the_interlocks_hold_
     assert refusal(barred) == (409, "cut-refused")
     many = desk.post("/approvals/alone", {"orders": [trip(desk), trip(desk, 2)]}, role=Role.OPERATOR)
     assert refusal(many) == (422, "unreadable")
+
+
+def test_nobody_floods_the_approvers(desk: Desk) -> None:
+    for _ in range(20):
+        asked(desk)
+    more = desk.post("/approvals/orders", {"orders": [trip(desk)]}, role=Role.OPERATOR)
+    assert refusal(more) == (409, "too-many-asked")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE commands SET approval_id = NULL WHERE op = 'trip'",
+        "UPDATE commands SET args = args || '{\"round\": 2}' WHERE op = 'trip'",
+        "UPDATE commands SET command_class = 'restore' WHERE op = 'trip'",
+        "UPDATE approvals SET wanted = '{}'",
+        "UPDATE approvals SET digest = ''",
+    ],
+)
+def test_what_was_approved_and_ordered_cannot_be_written_anew_by_the_service(desk: Desk, statement: str) -> None:
+    approve(desk, asked(desk))
+    with pytest.raises((IntegrityError, ProgrammingError)), transaction(desk.database.engine) as session:
+        session.execute(text(statement))
 
 
 def test_a_refund_above_what_one_may_take_back_is_asked_for_and_approved(database: Database) -> None:

@@ -7,16 +7,18 @@ from uuid import UUID
 import pytest
 from databases import Database
 from desk import Desk, a_desk, refusal
-from factories import a_person, a_purchase
+from factories import a_live_terminal, a_person, a_purchase
 from outbox import later
 from people import bearer
 from prometheus_client import REGISTRY
 from sqlalchemy import create_engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from town import Town, a_town
 
 from app.campaigns import sweep
 from app.clock import Clock
+from app.commands.rules import AckStep
+from app.commands.service import Answer, note_answers
 from app.customers.models import SupplyContract
 from app.database import new_id, transaction
 from app.roles import Role
@@ -220,10 +222,12 @@ def test_a_person_stops_it_and_what_is_armed_is_called_back(town: Town, desk: De
     assert [one.step for one in town.executed] == []
     stop = f"/campaigns/{campaign['id']}/stop"
     stopped = desk.post(stop, {"reason": "the grid has recovered"}, role=Role.APPROVER).json()
-    assert (stopped["state"], stopped["progress"]["called_back"]) == ("stopped", 1)
+    assert (stopped["state"], stopped["progress"]["under_way"]) == ("stopped", 1)
     town.sends(after_s=0)
     goes_on(town, 5)
-    assert town.cuts == []
+    assert (town.cuts, seen(desk, campaign)["progress"]["called_back"]) == ([], 1)
+    (command,) = [one for one in desk.get("/commands").json()["items"] if one["op"] == "limit"]
+    assert [one["code"] for one in command["held"]] == ["campaign_stopped"]
     assert refusal(desk.post(stop, {"reason": "once more"}, role=Role.APPROVER)) == (409, "not-in-that-state")
     assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
     assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
@@ -354,3 +358,157 @@ def test_only_operators_make_campaigns_and_there_is_no_other(town: Town, desk: D
     desk.post(f"/campaigns/{campaign['id']}/stop", {"reason": "a doubt"}, role=Role.OPERATOR)
     desk.headers[Role.OPERATOR] = header
     assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.OPERATOR).status_code == 200
+
+
+def stopped_by_hand(desk: Desk, campaign: dict[str, Any]) -> None:
+    answer = desk.post(f"/campaigns/{campaign['id']}/stop", {"reason": "a doubt"}, role=Role.OPERATOR)
+    assert answer.status_code == 200
+
+
+def resumed(desk: Desk, campaign: dict[str, Any]) -> None:
+    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
+
+
+def until_wave(town: Town, desk: Desk, campaign: dict[str, Any], wave: int) -> None:
+    for _ in range(60):
+        if seen(desk, campaign)["wave"] == wave:
+            return
+        goes_on(town)
+    raise AssertionError(f"never in wave {wave}")
+
+
+def test_a_long_look_between_stop_and_resume_drops_no_cut_of_the_last_wave(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    started(desk, campaign)
+    until_wave(town, desk, campaign, 3)
+    stopped_by_hand(desk, campaign)
+    town.passed_s += 400
+    with transaction(town.database.engine) as session:
+        for name in town.terminals:
+            a_live_terminal(session, terminal_id=name, now=town.pace.clock.now(), state=town.state_of(name))
+    resumed(desk, campaign)
+    assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
+
+
+def test_a_campaign_is_not_finished_while_a_cut_of_it_is_on_its_way(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk, feeder="F0")
+    town.stubborn = dict.fromkeys(town.terminals)
+    started(desk, campaign)
+    for _ in range(40):
+        town.passed_s += 10
+        sweep.run_once(town.database.engine, pace=town.pace)
+    assert seen(desk, campaign)["state"] == "running"
+    assert seen(desk, campaign)["progress"]["under_way"] == 1
+
+
+def test_who_has_not_made_it_does_not_ask_for_it_and_no_old_list_is_approved(town: Town, desk: Desk) -> None:
+    campaign = made(desk)
+    mine = desk.headers[Role.OPERATOR]
+    with transaction(town.database.engine) as session:
+        other = a_person(session, role=Role.OPERATOR)
+        desk.headers[Role.OPERATOR] = bearer(other, settings=desk.settings)
+    body = {"campaign_id": campaign["id"], "reason": "the grid is short"}
+    assert refusal(desk.post("/approvals/campaigns", body, role=Role.OPERATOR)) == (403, "asked-by-its-maker")
+    desk.headers[Role.OPERATOR] = mine
+    write(town, "UPDATE campaigns SET made_at = made_at - interval '25 h'")
+    assert refusal(desk.post("/approvals/campaigns", body, role=Role.OPERATOR)) == (409, "draft-too-old")
+
+
+def test_the_approval_of_one_campaign_carries_no_other(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    approved, other = made(desk, feeder="F0"), made(desk, feeder="F1")
+    started(desk, approved)
+    until(town, desk, approved, "finished")
+    cut = len(town.cuts)
+    with transaction(town.database.engine) as session:
+        take_over = "UPDATE campaigns SET state = 'running', approval_id = :approval WHERE id = :id"
+        values = {"approval": seen(desk, approved)["approval_id"], "id": other["id"]}
+        session.execute(text(take_over), values)
+    goes_on(town, 10)
+    assert len(town.cuts) == cut
+    with pytest.raises(IntegrityError, match="no more targets"), transaction(town.database.engine) as session:
+        session.execute(
+            text("""INSERT INTO campaign_targets
+                    SELECT :id, 99, supply_point_id, feeder, wave, arguments, terminal_id, op, args, paid_until_wh,
+                           power_w, after_s, NULL, left_out
+                      FROM campaign_targets WHERE campaign_id = :other LIMIT 1"""),
+            {"id": approved["id"], "other": other["id"]},
+        )
+
+
+def test_what_a_person_took_back_is_not_ordered_again_and_what_expired_early_is(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    first, second = (one["supply_point_id"] for one in targets(desk, campaign)[:2])
+    names = {str(point): name for name, point in town.terminals.items()}
+    town.stubborn = {names[second]: None}
+    started(desk, campaign)
+    until_wave(town, desk, campaign, 2)
+    for _ in range(12):
+        goes_on(town)
+    (on_its_way,) = [one for one in targets(desk, campaign) if one["progress"] == "under_way"]
+    back = desk.post(
+        f"/commands/{on_its_way['command_id']}/cancel", {"reason": "a hospital is behind it"}, role=Role.OPERATOR
+    )
+    assert back.status_code == 200
+    stopped = until(town, desk, campaign, "stopped")
+    assert "taken back" in stopped["stopped_because"]
+    # As if the first had not been heard.
+    write(town, "UPDATE campaign_targets SET command_id = NULL WHERE position = 1")
+    write(
+        town,
+        "UPDATE terminal_live SET state = state || '{\"limit_w\": null}' WHERE terminal_id = :name",
+        name=names[first],
+    )
+    resumed(desk, campaign)
+    finished = until(town, desk, campaign, "finished")
+    assert (finished["progress"]["done"], finished["progress"]["called_back"], finished["progress"]["waiting"]) == (
+        14, 1, 0,
+    )  # fmt: skip
+    assert names[second] not in {one.terminal_id for one in town.cuts}
+
+
+def test_a_late_refusal_of_what_was_taken_back_jams_nothing(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk, feeder="F0")
+    started(desk, campaign)
+    for _ in range(20):
+        town.passed_s += 5
+        sweep.run_once(town.database.engine, pace=town.pace)
+        if seen(desk, campaign)["progress"]["under_way"]:
+            break
+    stopped_by_hand(desk, campaign)
+    town.sends(after_s=0)
+    (first,) = [one for one in desk.get("/commands").json()["items"] if one["op"] == "limit"]
+    assert first["state"] == "cancelled"
+    resumed(desk, campaign)
+    late = Answer(
+        terminal_id=first["terminal_id"],
+        command_id=UUID(first["id"]),
+        step=AckStep.REFUSED,
+        code="EXPIRED",
+        at=town.pace.clock.now(),
+        detail={},
+    )
+    with transaction(town.database.engine) as session:
+        note_answers(session, [late], now=town.pace.clock.now())
+    assert until(town, desk, campaign, "finished")["progress"]["done"] == 5
+
+
+def test_a_round_that_is_tripped_already_is_left_to_who_tripped_it(town: Town, desk: Desk) -> None:
+    write(
+        town, "UPDATE terminal_live SET state = state || '{\"rounds\": \"01------\"}' WHERE terminal_id = 'SH-0001'"
+    )
+    campaign = made(desk, {"action": "trip", "round": 1, "reason": "the grid is short"}, feeder="F0")
+    assert (campaign["targets"], campaign["left_out_because"]) == (4, {"tripped_already": 1})
+
+
+def test_the_approver_of_a_campaign_sees_its_dry_run_and_who_would_be_left_out_now(town: Town, desk: Desk) -> None:
+    campaign = made(desk, feeder="F0")
+    body = {"campaign_id": campaign["id"], "reason": "the grid is short"}
+    asked = desk.post("/approvals/campaigns", body, role=Role.OPERATOR).json()
+    write(town, "UPDATE terminal_live SET online = false WHERE terminal_id = 'SH-0001'")
+    shown = desk.get(f"/approvals/{asked['id']}", role=Role.APPROVER).json()["campaign"]
+    assert (shown["targets"], shown["power_at_stake_w"], shown["left_out_now"]) == (5, 1_900_000, {"unreachable": 1})

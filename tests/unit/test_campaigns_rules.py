@@ -45,7 +45,8 @@ def test_on_each_feeder_one_comes_after_the_other() -> None:
         (Counts(refused=1, done=50), False),
         (Counts(unknown=1, under_way=19), True),
         (Counts(unknown=1, done=20), False),
-        (Counts(called_back=5, waiting=5, left_out=5), False),
+        (Counts(called_back=1, done=19), True),
+        (Counts(called_back=1, done=20, waiting=5, left_out=5), False),
     ],
 )
 def test_two_percent_refused_or_five_percent_unknown_are_too_many(counts: Counts, *, stops: bool) -> None:
