@@ -244,6 +244,7 @@ class CommandDesk:
             return
         device.kept.slots[claims.slot] = claims.version
         device.kept.slot_key_ids[claims.slot] = command.key_id
+        device.witness("executed", claims=claims.model_dump(mode="json", exclude_none=True))
         self._finish(CommandResult(command_id=claims.id, step=AckStep.EXECUTED, at=device.stamp, detail=detail))
         if isinstance(command.args, KeysArgs):
             self._drop_untrusted()
