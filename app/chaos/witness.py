@@ -62,16 +62,17 @@ class Witness:
                 rows = session.execute(_FACTS, {"known_open": still_open}).all()
         except DBAPIError:
             return
-        self._compare({row.id: Facts(*row[1:]) for row in rows})
+        self.compare({row.id: Facts(*row[1:]) for row in rows})
 
     def look_at_all(self) -> None:
         """Look at every command once more; one that was seen before and is gone went back as well."""
         with transaction(self._engine) as session:
             found = {row.id: Facts(*row[1:]) for row in session.execute(_ALL_FACTS)}
-        self._compare(found)
+        self.compare(found)
         self.went_back += [f"command {gone} is gone" for gone in self._known.keys() - found.keys()]
 
-    def _compare(self, found: dict[UUID, Facts]) -> None:
+    def compare(self, found: dict[UUID, Facts]) -> None:
+        """Hold what is so now against what was."""
         self.looks += 1
         for command_id, facts in found.items():
             before = self._known.get(command_id)
