@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import DBAPIError
@@ -26,10 +27,12 @@ BOUNDARIES = (
 )
 
 _UNDER_WAY = text("""
-    SELECT command.id, command.terminal_id, contract.contract_no, command.op, command.command_class, command.state
+    SELECT command.id, command.terminal_id, contract.contract_no, command.op, command.command_class,
+           CASE command.state WHEN 'verified' THEN 'executed' ELSE command.state END AS state,
+           command.ended_at IS NULL AS is_open
       FROM commands AS command
       JOIN supply_contracts AS contract ON contract.supply_point_id = command.supply_point_id
-     WHERE command.ended_at IS NULL
+     WHERE command.ended_at IS NULL OR command.id = ANY(:open_before)
 """)
 _BOUGHT = text("SELECT id, terminal_id FROM purchases ORDER BY id DESC LIMIT 1")
 
@@ -39,7 +42,8 @@ class Seen(NamedTuple):
 
     boundary: str
     terminal_id: str
-    contract_no: str | None
+    contract_no: str | None = None
+    op: str | None = None
 
 
 class Watch:
@@ -50,6 +54,7 @@ class Watch:
         self._witness = witness
         self._tell = tell
         self._known: set[object] = set()
+        self._open: list[UUID] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -74,18 +79,20 @@ class Watch:
     def _look(self) -> None:
         with transaction(self._engine) as session:
             bought = session.execute(_BOUGHT).first()
-            rows = session.execute(_UNDER_WAY).all()
+            # With those that were open a moment ago: what is executed is verified almost at once.
+            rows = session.execute(_UNDER_WAY, {"open_before": self._open}).all()
         now: set[object] = set()
         if bought is not None:
             now.add(bought.id)
             if bought.id not in self._known:
-                self._tell(Seen(BOOKED, bought.terminal_id, None))
+                self._tell(Seen(BOOKED, bought.terminal_id))
         for row in rows:
             now.add((row.id, row.state))
             boundary = boundary_of(row)
             if boundary is not None and (row.id, row.state) not in self._known:
-                self._tell(Seen(boundary, row.terminal_id, row.contract_no))
+                self._tell(Seen(boundary, row.terminal_id, row.contract_no, row.op))
         self._known = now
+        self._open = [row.id for row in rows if row.is_open]
 
 
 def boundary_of(row: Row[tuple[object, ...]]) -> str | None:

@@ -20,7 +20,8 @@ from app.clock import Clock, monotonic_s
 from app.database import transaction
 from app.demo.clients import Clerk, Failed, Json, order_by_two
 
-_PAYS_IN_TIME_ONE_IN = 3
+#: Of three who are about to be tripped, one pays at that moment; of ten who are, one in each second.
+_PAYS_BEFORE_ONE_IN = {"trip": 3, "limit": 10}
 _PAYS_LATER_ONE_IN = 10
 _LOOKS_EVERY_S = 1.0
 _ORDERS_EVERY_S = 0.4
@@ -33,7 +34,7 @@ _SECOND = timedelta(minutes=31)
 _CUT = text("""
     SELECT contract.contract_no FROM control_states AS control
       JOIN supply_contracts AS contract USING (supply_point_id)
-     WHERE control.stage IN ('limited', 'tripped') AND contract.contract_no = ANY(:of)
+     WHERE control.stage = 'tripped' AND contract.contract_no = ANY(:of)
 """)
 _HELD_BY_HAND = text("""
     SELECT terminal.supply_point_id, live.state->>'rounds' AS rounds, live.state->>'limit_w' AS limit_w
@@ -76,7 +77,8 @@ class Customers:
 
     def notice(self, seen: Seen) -> None:
         """Hear that somebody is about to be cut; from the watch's thread."""
-        if seen.boundary in CUT_BEGINS and seen.contract_no and not self._chance.randrange(_PAYS_IN_TIME_ONE_IN):
+        one_in = _PAYS_BEFORE_ONE_IN.get(seen.op or "") if seen.boundary in CUT_BEGINS else None
+        if one_in and seen.contract_no and not self._chance.randrange(one_in):
             self.raced += 1
             self._wanting.put(seen.contract_no)
 

@@ -14,7 +14,8 @@ from app.clock import monotonic_s, sleep
 
 _TURN_S = 0.01
 _QUIET_S = 1.0
-_AWAITED_FOR_S = 6.0
+#: A boundary whose turn it is is waited for longer than any other.
+_ITS_TURN_S, _AWAITED_FOR_S = 8.0, 16.0
 _PAUSE_S = (0.05, 1.5)
 _SHORT_S, _LONG_S = (0.3, 3.0), (3.0, 15.0)
 _LONG_EVERY = 4
@@ -59,7 +60,7 @@ class Storm:
         self._tell = tell
         self._chance = random.Random(plan.seed)  # noqa: S311 - the same seed gives the same dice
         self._deck: list[Card] = []
-        self._to_come: list[str] = []
+        self._to_come = set(BOUNDARIES)
         self._seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
         self.dealt: Counter[Card] = Counter()
         self.at_boundary: Counter[str] = Counter()
@@ -98,11 +99,11 @@ class Storm:
         """Wait for one of the boundaries that have not had their turn; None when none comes about in time."""
         while not self._seen.empty():
             self._seen.get()
-        until_s = min(until_s, monotonic_s() + _AWAITED_FOR_S)
-        while monotonic_s() < until_s:
+        began_s = monotonic_s()
+        while monotonic_s() < min(until_s, began_s + _AWAITED_FOR_S):
             while not self._seen.empty():
                 seen = self._seen.get()
-                if seen.boundary in (self._to_come or BOUNDARIES):
+                if seen.boundary in self._to_come or monotonic_s() - began_s > _ITS_TURN_S:
                     return seen
             self._turn()
         return None
@@ -115,8 +116,8 @@ class Storm:
         self.dealt[card] += 1
         if at is not None:
             self.at_boundary[at.boundary] += 1
-            self._to_come = self._to_come or list(BOUNDARIES)
-            self._to_come.remove(at.boundary)
+            self._to_come.discard(at.boundary)
+            self._to_come = self._to_come or set(BOUNDARIES)
         self._tell(f"{card.kind}: {card.part}, at {at.boundary if at else 'random'}")
 
     def _befall(self, card: Card, *, at: Seen | None) -> None:

@@ -35,7 +35,7 @@ from app.embedded.ports import free_port
 from simulators.memory import FileMemory
 
 _LONG_FROM_S = 300
-_FAST, _FASTER = 3_600, 14_400
+_FAST, _FASTER = 3_600, 28_800
 _REPORTS_LIVED_S = 2
 #: One in five runs short, and one in five is cut by hand; the others are only sold to.
 _EVERY = 5
@@ -195,7 +195,7 @@ class StormRun(Run):
             verdict.ask(f"{name.replace('_', ' ')}: 0", against)
         verdict.figures |= {"states_that_went_backwards": len(witness.went_back), "terminals_dark": len(dark)}
         verdict.figures |= self._counted(past)
-        self._ask_that_it_mattered(verdict)
+        self._ask_that_it_stormed(verdict)
 
     def _history(self, held: list[Held]) -> History:
         wrong = [one for one in self._ailments.all if one.kind == "clock"]
@@ -214,7 +214,7 @@ class StormRun(Run):
         by_hand = {str(key) for key, ordered in past.commands.items() if ordered.by_hand}
         trips = [one for one in past.did if one.is_cut and one.claims["op"] == "trip"]
         return {
-            "faults": sum(self._storm.dealt.values()),
+            "faults_dealt": sum(self._storm.dealt.values()),
             "faults_at_a_state_boundary": self._storm.at_boundary.total(),
             "faults_by_kind": {f"{card.kind}: {card.part}": self._storm.dealt[card] for card in DECK},
             "faults_by_boundary": {name: self._storm.at_boundary[name] for name in BOUNDARIES},
@@ -231,20 +231,20 @@ class StormRun(Run):
         }
 
     def _ask_that_it_happened(self, verdict: Verdict) -> None:
-        if self._wish.kills < _DEALT_OFTEN * len(DECK):
-            return  # a short one cannot meet everything
-        super()._ask_that_it_happened(verdict)
-        missing = [name for name in BOUNDARIES if not self._storm.at_boundary[name]]
-        verdict.ask("a fault came at every state boundary", missing)
-        kinds = {card.kind for card in DECK} - {card.kind for card in self._storm.dealt}
-        verdict.ask("every kind of fault came about", sorted(kinds))
+        if self._wish.kills >= _DEALT_OFTEN * len(DECK):  # a shorter one cannot meet everything
+            super()._ask_that_it_happened(verdict)
 
-    def _ask_that_it_mattered(self, verdict: Verdict) -> None:
+    def _ask_that_it_stormed(self, verdict: Verdict) -> None:
         """Where nobody was cut, paid or attacked, a zero would say nothing."""
-        counted = [f"attacks_{kind}" for kind in KINDS]
-        counted += ["trips_carried_out", "restores_of_rounds_carried_out", "limits_carried_out"]
-        counted += ["purchases_that_raced_a_cut"]
-        verdict.ask("there were cuts, races and attacks", [name for name in counted if not verdict.figures[name]])
+        wanted = [f"attacks_{kind}" for kind in KINDS]
+        if self._wish.kills >= _DEALT_OFTEN * len(DECK):
+            wanted += ["trips_carried_out", "trips_by_hand", "restores_of_rounds_carried_out", "limits_carried_out"]
+            wanted += ["purchases_that_raced_a_cut"]
+            missing = [name for name in BOUNDARIES if not self._storm.at_boundary[name]]
+            verdict.ask("a fault came at every state boundary", missing)
+            kinds = {card.kind for card in DECK} - {card.kind for card in self._storm.dealt}
+            verdict.ask("every kind of fault came about", sorted(kinds))
+        verdict.ask("there were cuts, races and attacks", [name for name in wanted if not verdict.figures[name]])
 
 
 def _moment(counter_s: float) -> datetime:
