@@ -19,7 +19,7 @@ def chaos(
     seconds: Annotated[float | None, typer.Option(min=10, help="how long; 300, with --long 900")] = None,
     terminals: Annotated[int | None, typer.Option(min=1, help="simulated; 20, with --long 200")] = None,
     kills: Annotated[
-        int | None, typer.Option(min=5, help="at least so many, or about so many faults; 50, 150")
+        int | None, typer.Option(min=5, help="at least so many, or about so many faults; 50, 90")
     ] = None,
     seed: Annotated[int, typer.Option(help="of the dice; 0 takes one at random and prints it")] = 0,
     out: Annotated[Path, typer.Option(help="where the figures go, as JSON")] = Path("build/chaos.json"),
@@ -29,7 +29,7 @@ def chaos(
     from app.chaos.run import Run, Wish, run_as_program
     from app.chaos.storm_run import StormRun
 
-    usual = (900, 200, 150) if long else (300, 20, 50)
+    usual = (900, 200, 90) if long else (300, 20, 50)
     wish = Wish(seconds=seconds or usual[0], terminals=terminals or usual[1], kills=kills or usual[2], seed=seed)
     kind = StormRun if long else Run
     raise typer.Exit(run_as_program(wish, folder=folder, out=out, console=console, kind=kind))

@@ -20,9 +20,9 @@ from app.clock import Clock, monotonic_s
 from app.database import transaction
 from app.demo.clients import Clerk, Failed, Json, order_by_two
 
-#: Of three who are about to be tripped, one pays at that moment; of ten who are, one in each second.
-_PAYS_BEFORE_ONE_IN = {"trip": 3, "limit": 10}
-_PAYS_LATER_ONE_IN = 10
+#: At each of the three moments before a trip one in ten pays; of twenty who are tripped one in each second.
+_PAYS_BEFORE_ONE_IN = {"trip": 10, "limit": 30}
+_PAYS_LATER_ONE_IN = 20
 _LOOKS_EVERY_S = 1.0
 _ORDERS_EVERY_S = 0.4
 _GIVEN_BACK_AFTER_S = 8.0
@@ -132,7 +132,7 @@ class Staff:
             self._give_back_at(str(row.supply_point_id), tripped, lift=row.limit_w is not None)
 
     def _run(self) -> None:
-        acts: tuple[Callable[[str], None], ...] = (self._cut, self._cut, self._cut, self._limit, self._guarantee)
+        acts: tuple[Callable[[str], None], ...] = (*[self._cut] * 8, self._limit, self._guarantee)
         while not self._stopping.wait(_ORDERS_EVERY_S):
             # What fails because a part is away or an interlock stands is tried again for another point.
             with suppress(Failed, httpx.HTTPError, DBAPIError):
@@ -151,7 +151,9 @@ class Staff:
             self._by_two(order)
         except Failed as refusal:
             missing = re.findall(r'"code":\s*"([a-z_]+)"', str(refusal))
-            if "no_notice" in missing:
+            if "guaranteed" in missing:
+                self._by_two(self._order("end_guarantee", point_id))
+            elif "no_notice" in missing:
                 self._announce(point_id, "written", _WRITTEN)
             elif "no_second_notice" in missing:
                 self._announce(point_id, "second", _SECOND)
@@ -167,7 +169,6 @@ class Staff:
     def _guarantee(self, point_id: str) -> None:
         self._operator.post("/commands", self._order("guarantee", point_id), key=self._key())
         self.done["guarantees"] += 1
-        self._by_two(self._order("end_guarantee", point_id))
 
     def _announce(self, point_id: str, kind: str, before: timedelta) -> None:
         # While the request travels the fast clock runs on.

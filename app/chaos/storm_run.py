@@ -36,7 +36,7 @@ from simulators.memory import FileMemory
 
 _LONG_FROM_S = 300
 _FAST, _FASTER = 3_600, 28_800
-_REPORTS_LIVED_S = 2
+_REPORTS_LIVED_S = 3
 #: One in five runs short, and one in five is cut by hand; the others are only sold to.
 _EVERY = 5
 _HOURS_LEFT, _HOURS_AHEAD = 30, 20_000
