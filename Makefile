@@ -48,8 +48,8 @@ fuzz: env ## the long form of hostile tests and state machine: 100,000 payloads 
 bench: env ## measure speed as ratios to bare parts; figures in build/bench.json
 	$(BIN)/wattgate bench
 
-chaos: env ## kill real parts at random for 5 minutes while they sell; figures in build/chaos.json
-	$(BIN)/wattgate chaos
+chaos: env ## kill real parts at random for 5 minutes while they sell; CHAOS=--long: 15 minutes of every kind of fault
+	$(BIN)/wattgate chaos $(CHAOS)
 
 format: env ## put the code into its format
 	$(BIN)/ruff format .

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 from rich.console import Console
 
+from app.chaos import commands as chaos
 from app.conformance import commands as conformance
 from app.logs import log_as_json
 from app.operations import commands as operations
@@ -356,22 +357,6 @@ def story(
 
 
 @command_line.command()
-def chaos(
-    seconds: Annotated[float, typer.Option(min=10, help="how long parts are killed")] = 300,
-    terminals: Annotated[int, typer.Option(min=1, help="simulated terminals")] = 20,
-    kills: Annotated[int, typer.Option(min=5, help="how many kills there must be at least")] = 50,
-    seed: Annotated[int, typer.Option(help="of the dice; 0 takes one at random and prints it")] = 0,
-    out: Annotated[Path, typer.Option(help="where the figures go, as JSON")] = Path("build/chaos.json"),
-    folder: Annotated[Path | None, typer.Option(help="keep all data there; a temporary folder by default")] = None,
-) -> None:
-    """Kill service, worker, database and broker again and again while they sell, and judge what is left."""
-    from app.chaos.run import Wish, run_as_program
-
-    wish = Wish(seconds=seconds, terminals=terminals, kills=kills, seed=seed)
-    raise typer.Exit(run_as_program(wish, folder=folder, out=out, console=console))
-
-
-@command_line.command()
 def bench(
     out: Annotated[Path, typer.Option(help="where the figures go, as JSON")] = Path("build/bench.json"),
     short: Annotated[bool, typer.Option("--short", help="a tenth of the load, to see that it runs")] = False,
@@ -389,6 +374,7 @@ operations.register(command_line)
 keys.register(command_line)
 credentials.register(command_line)
 conformance.register(command_line)
+chaos.register(command_line)
 
 
 def main() -> None:

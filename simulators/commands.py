@@ -246,6 +246,7 @@ class CommandDesk:
         device.kept.slot_key_ids[claims.slot] = command.key_id
         if claims.step is Step.OPERATE:
             self._spend_codes(claims)
+        device.witness("executed", claims=claims.model_dump(mode="json", exclude_none=True))
         self._finish(CommandResult(command_id=claims.id, step=AckStep.EXECUTED, at=device.stamp, detail=detail))
         if isinstance(command.args, KeysArgs):
             self._drop_untrusted()

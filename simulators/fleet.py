@@ -166,7 +166,12 @@ class Fleet:
         directory = self.profile.memory_dir
         if directory is None:
             return VolatileMemory()
-        return FileMemory(directory, terminal_id=terminal_id, keep_receipted=self.profile.keep_receipted)
+        return FileMemory(
+            directory,
+            terminal_id=terminal_id,
+            keep_receipted=self.profile.keep_receipted,
+            keep_witnessed=self.profile.keep_witnessed,
+        )
 
     def _ask(self, act: Callable[[], None]) -> None:
         if not self._thread.is_alive():

@@ -68,6 +68,7 @@ class LoadControl:
         kept.tripped[number] = {*kept.tripped.get(number, ()), cause}
         device.changed()
         if was_closed:
+            device.witness("opened", round=number, cause=cause)
             device.event(
                 EventType.TRIP,
                 rounds=device.site.rounds(),
@@ -236,6 +237,7 @@ class LoadControl:
     def _tell_restore(self, numbers: list[int], *, cause: Cause, power_before_w: int) -> None:
         device = self._device
         self._refusal_told.difference_update(numbers)
+        device.witness("closed", closed=numbers, cause=cause)
         device.event(
             EventType.RESTORE,
             rounds=device.site.rounds(),

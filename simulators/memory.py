@@ -1,9 +1,10 @@
 """What survives power loss: one state file a terminal, written whole and put in place in one move."""
 
-from datetime import datetime
+import json
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -139,6 +140,8 @@ class Memory(Protocol):
 
     def note_receipted(self, line: bytes) -> None: ...
 
+    def note_witnessed(self, seen: list[dict[str, Any]]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -167,6 +170,9 @@ class VolatileMemory:
     def note_receipted(self, line: bytes) -> None:
         """Nobody will ask."""
 
+    def note_witnessed(self, seen: list[dict[str, Any]]) -> None:
+        """Nobody will ask."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -175,15 +181,19 @@ class FileMemory:
     """``{terminal_id}.json`` and ``{terminal_id}.spool`` in one directory.
 
     With ``keep_receipted`` also ``{terminal_id}.receipted``: the numbers that each receipt let the terminal forget,
-    one JSON line a receipt, for whoever asks afterwards whether the service has all of them.
+    one JSON line a receipt, for whoever asks afterwards whether the service has all of them. With ``keep_witnessed``
+    also ``{terminal_id}.witnessed``: what it did and with what right, by the machine's clock that no fault moves.
     """
 
-    def __init__(self, directory: Path, *, terminal_id: str, keep_receipted: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, terminal_id: str, keep_receipted: bool = False, keep_witnessed: bool = False
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._state_path = directory / f"{terminal_id}.json"
         self._journal_path = directory / f"{terminal_id}.spool"
         self._journal = self._journal_path.open("ab")
         self._receipted = (directory / f"{terminal_id}.receipted").open("ab") if keep_receipted else None
+        self._witnessed = (directory / f"{terminal_id}.witnessed").open("ab") if keep_witnessed else None
 
     def load(self) -> Kept | None:
         """Return the state that was kept, or nothing for a new terminal.
@@ -215,8 +225,17 @@ class FileMemory:
             self._receipted.write(line + b"\n")
             self._receipted.flush()
 
+    def note_witnessed(self, seen: list[dict[str, Any]]) -> None:
+        if self._witnessed is not None:
+            machine_at = datetime.now(UTC).isoformat()
+            stamped = ({"machine_at": machine_at, **one} for one in seen)
+            self._witnessed.write(b"".join(json.dumps(one).encode() + b"\n" for one in stamped))
+            self._witnessed.flush()
+
     def close(self) -> None:
         self._journal.close()
+        if self._witnessed is not None:
+            self._witnessed.close()
         if self._receipted is not None:
             self._receipted.close()
 

@@ -174,6 +174,9 @@ class FleetProfile(_Profile):
     keep_receipted: bool = Field(
         default=False, description="write what receipts cover to `{terminal_id}.receipted` beside each memory"
     )
+    keep_witnessed: bool = Field(
+        default=False, description="write what each terminal does to `{terminal_id}.witnessed` beside each memory"
+    )
     tick_ms: Annotated[int, Field(ge=1, le=10_000)] = 50
     connects_per_s: Annotated[int, Field(ge=1, le=10_000)] = 500
     connecting_at_most: Annotated[int, Field(ge=1, le=10_000)] = Field(

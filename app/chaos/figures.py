@@ -1,6 +1,7 @@
 """What a run shows: kills and recoveries by part, figures, and the answer to each question; as tables and as JSON."""
 
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -8,17 +9,17 @@ from rich.table import Table
 
 from app.chaos.journal import Asked
 from app.chaos.judge import Verdict
-from app.chaos.parts import OWN_PARTS, Death, Part
+from app.chaos.parts import FIVE_PARTS, OWN_PARTS, Death, Part
 
 
-def of_deaths(deaths: list[Death]) -> dict[str, Any]:
+def of_deaths(deaths: list[Death], parts: Sequence[Part] = FIVE_PARTS) -> dict[str, Any]:
     """Return how often each part died, and how long it took to answer again."""
     return {
         "kills": sum(death.part in OWN_PARTS for death in deaths),
         "kills_in_the_middle_of_a_sale": sum(
             death.sales_under_way > 0 for death in deaths if death.part in OWN_PARTS
         ),
-        "parts": {str(part): _of_part([death for death in deaths if death.part is part]) for part in Part},
+        "parts": {str(part): _of_part([death for death in deaths if death.part is part]) for part in parts},
     }
 
 

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.chaos.parts import OWN_PARTS, ChaosFailed, Part, Parts
+from app.chaos.parts import FIVE_PARTS, OWN_PARTS, ChaosFailed, Part, Parts
 from app.clock import monotonic_s, sleep
 
 _TURN_S = 0.02
@@ -17,7 +17,7 @@ _PAUSE_S = (0.05, 1.5)
 _LONGEST_DELAY = 3
 _BACK_WITHIN_S = 90.0
 #: Dealt one after the other: everybody has a turn before anybody's second, and the tills die half as often.
-_HANDS = (sorted(Part), sorted(OWN_PARTS))
+_HANDS = (sorted(FIVE_PARTS), sorted(OWN_PARTS.intersection(FIVE_PARTS)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class Killer:
     def heal(self) -> None:
         """Wait until every part is back."""
         deadline_s = monotonic_s() + _BACK_WITHIN_S
-        while set(self._parts.up) != set(Part):
+        while set(self._parts.up) != set(self._parts.all):
             if monotonic_s() > deadline_s:
-                away = ", ".join(sorted(set(Part) - set(self._parts.up)))
+                away = ", ".join(sorted(set(self._parts.all) - set(self._parts.up)))
                 raise ChaosFailed(f"not back after {_BACK_WITHIN_S:.0f} s: {away}")
             self._turn()
 

@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -26,13 +27,18 @@ class Part(StrEnum):
 
     SERVICE = "service"
     WORKER = "worker"
+    SECOND_WORKER = "worker-2"
     POSTGRES = "postgres"
     BROKER = "broker"
+    TERMINALS = "fleet"
     TILLS = "tills"
 
 
 #: The parts of the utility itself; the tills are its clients.
 OWN_PARTS = frozenset(Part) - {Part.TILLS}
+#: What the run that only kills has: one worker, and terminals that live through it.
+FIVE_PARTS = (Part.SERVICE, Part.WORKER, Part.POSTGRES, Part.BROKER, Part.TILLS)
+WORKERS = (Part.WORKER, Part.SECOND_WORKER)
 
 
 class ChaosFailed(RuntimeError):
@@ -62,18 +68,21 @@ class Parts:
     Linux ends a child with the thread that started it.
     """
 
-    def __init__(self, utility: Utility, *, tills_task: Path, journals: Path) -> None:
+    def __init__(
+        self, utility: Utility, *, tills_task: Path, journals: Path, parts: Sequence[Part] = FIVE_PARTS
+    ) -> None:
+        self.all = tuple(parts)
         self._utility = utility
         self._tills_task = tills_task
         self._journals = journals
-        self._log_read_from = 0
+        self._log_read_from = dict.fromkeys(WORKERS, 0)
         self.deaths: list[Death] = []
 
     @property
     def up(self) -> list[Part]:
         """Return the parts that are back, or were never away."""
         away = {death.part for death in self._away()}
-        return [part for part in Part if part not in away]
+        return [part for part in self.all if part not in away]
 
     @property
     def tills(self) -> Child:
@@ -108,7 +117,7 @@ class Parts:
     def check(self) -> None:
         """Raise :class:`ChaosFailed` where a part has ended that nobody killed."""
         waits_for_start = {death.part for death in self._away() if death.started_s is None}
-        for part in set(Part) - waits_for_start:
+        for part in set(self.all) - waits_for_start:
             child = self._utility.children.get(part)
             if child is not None and child.ended:
                 raise ChaosFailed(f"the {part} ended by itself; its log says:\n{child.log_tail()}")
@@ -119,7 +128,9 @@ class Parts:
     def _start(self, part: Part) -> None:
         start: dict[Part, Callable[[], None]] = {
             Part.SERVICE: self._utility.start_service,
-            Part.WORKER: self._start_worker,
+            Part.WORKER: partial(self._start_worker, Part.WORKER),
+            Part.SECOND_WORKER: partial(self._start_worker, Part.SECOND_WORKER),
+            Part.TERMINALS: self._utility.start_fleet,
             Part.POSTGRES: self._start_postgres,
             Part.BROKER: self._utility.broker.start,
             Part.TILLS: self.start_tills,
@@ -139,16 +150,16 @@ class Parts:
             else:
                 return
 
-    def _start_worker(self) -> None:
-        self._log_read_from = self._utility.children[Part.WORKER].log.stat().st_size
-        self._utility.start_worker()
+    def _start_worker(self, part: Part) -> None:
+        self._log_read_from[part] = self._utility.children[part].log.stat().st_size
+        self._utility.start_worker(part)
 
     def _is_back(self, part: Part) -> bool:
         if part is Part.SERVICE:
             return _answers(f"{self._utility.http_url}/readyz")
-        if part is Part.WORKER:
-            with self._utility.children[Part.WORKER].log.open("rb") as log:
-                log.seek(self._log_read_from)
+        if part in WORKERS:
+            with self._utility.children[part].log.open("rb") as log:
+                log.seek(self._log_read_from[part])
                 return _WORKER_IS_BACK in log.read()
         return True  # the others are started by calls that wait for the first answer, and the tills have none to give
 

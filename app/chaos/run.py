@@ -20,7 +20,7 @@ from app.chaos import figures, judge, terminals, tills
 from app.chaos.journal import read_all
 from app.chaos.judge import Verdict
 from app.chaos.killer import Killer, Plan
-from app.chaos.parts import ChaosFailed, Part, Parts
+from app.chaos.parts import FIVE_PARTS, ChaosFailed, Part, Parts
 from app.chaos.witness import Witness
 from app.clock import monotonic_s, sleep
 from app.database import transaction
@@ -62,7 +62,9 @@ class Wish:
     seed: int
 
 
-def run_as_program(wish: Wish, *, folder: Path | None, out: Path, console: Console) -> int:
+def run_as_program(
+    wish: Wish, *, folder: Path | None, out: Path, console: Console, kind: "type[Run] | None" = None
+) -> int:
     """Run once, print and write what was found; returns the exit status: 0 all well, 1 a fault, 2 no verdict.
 
     A temporary folder is kept, with all logs, unless all is well.
@@ -72,7 +74,7 @@ def run_as_program(wish: Wish, *, folder: Path | None, out: Path, console: Conso
     console.print(f"seed {wish.seed}; data and logs are in {place}")
     try:
         with _stopped_like_ctrl_c():
-            verdict, found = _Run(wish, folder=place, tell=console.print).whole()
+            verdict, found = (kind or Run)(wish, folder=place, tell=console.print).whole()
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return _NO_VERDICT
@@ -92,7 +94,13 @@ def run_as_program(wish: Wish, *, folder: Path | None, out: Path, console: Conso
     return 0
 
 
-class _Run:
+class Run:
+    """The run that only kills; what another kind of run does otherwise it overrides."""
+
+    _parts_used: tuple[Part, ...] = FIVE_PARTS
+    _healed_within_s = _HEALED_WITHIN_S
+    _uncut = True
+
     def __init__(self, wish: Wish, *, folder: Path, tell: Callable[[str], None]) -> None:
         self._wish = wish
         self._tell = tell
@@ -101,15 +109,10 @@ class _Run:
         self._began_s = monotonic_s()
         like = replace(STORY_CUSTOMERS[0], hours_bought=_HOURS_BOUGHT)
         self._customers = [replace(like, number=number) for number in range(1, wish.terminals + 1)]
-        wanted = Wanted(
-            customers=self._customers,
-            clock_factor=1,
-            report_interval_s=_REPORT_EVERY_S,
-            heartbeat_interval_s=_REPORT_EVERY_S,
-            keep_receipted=True,
+        self._utility = self._make_utility(folder)
+        self._parts = Parts(
+            self._utility, tills_task=folder / "tills.json", journals=self._journals, parts=self._parts_used
         )
-        self._utility = Utility(folder, wanted, tell=self._say)
-        self._parts = Parts(self._utility, tills_task=folder / "tills.json", journals=self._journals)
         self._tokens: dict[str, str] = {}
 
     def whole(self) -> tuple[Verdict, dict[str, Any]]:
@@ -118,8 +121,7 @@ class _Run:
             try:
                 before = self._prepare()
                 witness = Witness(self._utility.engine)
-                plan = Plan(seconds=self._wish.seconds, kills=self._wish.kills, seed=self._wish.seed)
-                Killer(self._parts, plan, look=witness.look, tell=self._say).run()
+                self._trouble(witness)
                 self._end_sales()
                 self._wait_healed()
                 self._judge(verdict, before=before, witness=witness)
@@ -127,26 +129,45 @@ class _Run:
                 self._utility.stop_child(Part.TILLS)
         return verdict, self._figures(verdict)
 
+    def _make_utility(self, folder: Path) -> Utility:
+        wanted = Wanted(
+            customers=self._customers,
+            clock_factor=1,
+            report_interval_s=_REPORT_EVERY_S,
+            heartbeat_interval_s=_REPORT_EVERY_S,
+            keep_receipted=True,
+        )
+        return Utility(folder, wanted, tell=self._say)
+
+    def _trouble(self, witness: Witness) -> None:
+        plan = Plan(seconds=self._wish.seconds, kills=self._wish.kills, seed=self._wish.seed)
+        Killer(self._parts, plan, look=witness.look, tell=self._say).run()
+
     def _prepare(self) -> list[str]:
         """Wait for the terminals, hire the cashiers, and let them begin; returns the purchases of before."""
         self._wait(self._all_online, f"{self._wish.terminals} terminals online", within_s=_ONLINE_WITHIN_S)
-        self._tokens = {
-            name: tills.prepare_cashier(self._utility.http_url, name)
-            for name in (f"till-{number}" for number in range(1, _CASHIERS + 1))
-        }
         self._journals.mkdir()
-        task = tills.Task(
-            url=self._utility.http_url,
-            folder=str(self._journals),
-            seed=self._wish.seed,
-            contracts=[customer.contract_no for customer in self._customers],
-            tokens=self._tokens,
-        )
+        names = [f"till-{number}" for number in range(1, _CASHIERS + 1)]
+        task = self._hire(names, contracts=self._sold_to())
         task.write(self._utility.folder / "tills.json")
         before = judge.numbers_before(self._utility.engine)
         self._parts.start_tills()
         self._say("the tills sell")
         return before
+
+    def _sold_to(self) -> list[str]:
+        return [customer.contract_no for customer in self._customers]
+
+    def _hire(self, names: list[str], *, contracts: list[str]) -> tills.Task:
+        tokens = {name: tills.prepare_cashier(self._utility.http_url, name) for name in names}
+        self._tokens |= tokens
+        return tills.Task(
+            url=self._utility.http_url,
+            folder=str(self._journals),
+            seed=self._wish.seed,
+            contracts=contracts,
+            tokens=tokens,
+        )
 
     def _end_sales(self) -> None:
         self._say("every part is back; the tills finish what they have begun")
@@ -160,38 +181,47 @@ class _Run:
         self._say("waiting until terminals and books agree")
         with transaction(self._utility.engine) as session:
             upto = {(row.terminal_id, row.spool_id): row.upto for row in session.execute(_SPOOLS)}
-        self._wait(lambda: not self._behind(), "the terminals to hold what was paid for", within_s=_HEALED_WITHIN_S)
-        self._wait(lambda: self._all_receipted(upto), "the receipts of all reports", within_s=_HEALED_WITHIN_S)
+        self._wait(
+            lambda: not self._behind(), "the terminals to hold what was paid for", within_s=self._healed_within_s
+        )
+        self._wait(lambda: self._all_receipted(upto), "the receipts of all reports", within_s=self._healed_within_s)
 
     def _judge(self, verdict: Verdict, *, before: list[str], witness: Witness) -> None:
         self._say("judging")
         by_till = read_all(self._journals)
         asked = [one for sales in by_till.values() for one in sales]
         judge.judge_replays(verdict, by_till, url=self._utility.http_url, tokens=self._tokens)
-        self._utility.stop_child("fleet")
-        sleep(_RECORDED_AFTER_S)
+        self._silence_terminals()
         engine = self._utility.engine
         witness.look_at_all()
         held = terminals.held(self._memories)
         judge.judge_sales(verdict, asked, engine=engine, before=before)
         judge.judge_reports(verdict, held, engine=engine)
-        judge.judge_terminals(verdict, held, engine=engine)
+        judge.judge_terminals(verdict, held, engine=engine, uncut=self._uncut)
         judge.judge_books(verdict, environment=self._utility.environment)
         verdict.ask("facts of commands never went backwards", witness.went_back)
-        killed = {death.part for death in self._parts.deaths}
-        verdict.ask("every part was killed", sorted(set(Part) - killed))
+        self._ask_that_it_happened(verdict)
         counted = ("sales_acknowledged", "reports_and_events_receipted")
         verdict.ask("there was something to lose", [name for name in counted if not verdict.figures[name]])
         verdict.figures |= {"commands": witness.commands, "looks_at_commands": witness.looks} | figures.of_waits(
             asked
         )
 
+    def _ask_that_it_happened(self, verdict: Verdict) -> None:
+        """A run in which little happened proves little."""
+        killed = {death.part for death in self._parts.deaths}
+        verdict.ask("every part was killed", sorted(set(self._parts.all) - killed))
+
+    def _silence_terminals(self) -> None:
+        self._utility.stop_child("fleet")
+        sleep(_RECORDED_AFTER_S)
+
     def _figures(self, verdict: Verdict) -> dict[str, Any]:
         return {
             "good": verdict.good,
             **vars(self._wish),
             "whole_run_s": round(monotonic_s() - self._began_s),
-            **figures.of_deaths(self._parts.deaths),
+            **figures.of_deaths(self._parts.deaths, self._parts.all),
             **verdict.figures,
             "faults": {question: against for question, against in verdict.faults.items() if against},
         }

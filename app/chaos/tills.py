@@ -101,17 +101,15 @@ class Till:
                     self._sell(journal, asked)
             while not self._stopping.is_set():
                 for _ in range(self._chance.randint(*_SALES_IN_A_BURST)):
-                    self._serve_next(journal)
+                    if self._stopping.is_set():
+                        return
+                    fen = self._chance.randint(1, _FEN_AT_MOST)
+                    self.serve(journal, self._chance.choice(self._contracts), fen=fen)
                 self._stopping.wait(self._chance.uniform(*_REST_S))
 
-    def _serve_next(self, journal: Journal) -> None:
-        if self._stopping.is_set():
-            return
-        fen = self._chance.randint(1, _FEN_AT_MOST)
-        wanted = {
-            "contract_no": self._chance.choice(self._contracts),
-            "amount_yuan": f"{fen // 100}.{fen % 100:02}",
-        }
+    def serve(self, journal: Journal, contract_no: str, *, fen: int) -> None:
+        """Sell once; returns with the last word, however long that takes."""
+        wanted = {"contract_no": contract_no, "amount_yuan": f"{fen // 100}.{fen % 100:02}"}
         asked = Asked(key=str(new_id()), body=json.dumps(wanted))
         journal.ask(asked)
         self._sell(journal, asked)

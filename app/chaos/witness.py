@@ -10,10 +10,10 @@ from sqlalchemy.exc import DBAPIError
 from app.database import transaction
 
 _FACTS = text("""
-    SELECT id, sent_at, received_at, executed_at, verified_at, ended_at FROM commands
+    SELECT id, sent_at, received_at, executed_at, verified_at, ended_at, state FROM commands
      WHERE ended_at IS NULL OR id = ANY(:known_open)
 """)
-_ALL_FACTS = text("SELECT id, sent_at, received_at, executed_at, verified_at, ended_at FROM commands")
+_ALL_FACTS = text("SELECT id, sent_at, received_at, executed_at, verified_at, ended_at, state FROM commands")
 
 
 class Facts(NamedTuple):
@@ -24,6 +24,21 @@ class Facts(NamedTuple):
     executed_at: datetime | None
     verified_at: datetime | None
     ended_at: datetime | None
+    state: str
+
+
+#: What follows what; within a rank a state may take another's place. What was given up may be found done after all.
+_RANKS = (
+    ("waiting", "sent", "received"),
+    ("armed",),
+    ("operating",),
+    ("delaying",),
+    ("unknown",),
+    ("expired", "cancelled", "superseded", "failed"),
+    ("executed",),
+    ("verified", "refused"),
+)
+_RANK = {state: rank for rank, states in enumerate(_RANKS) for state in states}
 
 
 class Witness:
@@ -47,16 +62,17 @@ class Witness:
                 rows = session.execute(_FACTS, {"known_open": still_open}).all()
         except DBAPIError:
             return
-        self._compare({row.id: Facts(*row[1:]) for row in rows})
+        self.compare({row.id: Facts(*row[1:]) for row in rows})
 
     def look_at_all(self) -> None:
         """Look at every command once more; one that was seen before and is gone went back as well."""
         with transaction(self._engine) as session:
             found = {row.id: Facts(*row[1:]) for row in session.execute(_ALL_FACTS)}
-        self._compare(found)
+        self.compare(found)
         self.went_back += [f"command {gone} is gone" for gone in self._known.keys() - found.keys()]
 
-    def _compare(self, found: dict[UUID, Facts]) -> None:
+    def compare(self, found: dict[UUID, Facts]) -> None:
+        """Hold what is so now against what was."""
         self.looks += 1
         for command_id, facts in found.items():
             before = self._known.get(command_id)
@@ -64,6 +80,8 @@ class Witness:
                 self.went_back += [
                     f"command {command_id}: {name} was {was}, is {getattr(facts, name)}"
                     for name, was in before._asdict().items()
-                    if was is not None and getattr(facts, name) != was and name != "ended_at"
+                    if was is not None and getattr(facts, name) != was and name not in ("ended_at", "state")
                 ]
+                if _RANK[facts.state] < _RANK[before.state]:
+                    self.went_back.append(f"command {command_id}: was {before.state}, is {facts.state}")
         self._known.update(found)

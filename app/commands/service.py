@@ -296,7 +296,7 @@ def weigh(session: Session, evidence: dict[str, Evidence], *, clock: Clock, now:
         .where(Command.terminal_id.in_(list(evidence)), Command.ended_at.is_(None))
         .order_by(Command.id)
         .with_for_update()
-    )
+    ).all()
     changed = []
     for command in rows:
         found = proof(_pending(command, clock=clock), evidence[command.terminal_id])
@@ -304,7 +304,26 @@ def weigh(session: Session, evidence: dict[str, Evidence], *, clock: Clock, now:
             _prove(session, command, found, now=now)
             changed.append(_changed(command))
     session.flush()
+    _end_overtaken(session, [command for command in rows if command.state == CommandState.EXECUTED], now=now)
     return changed
+
+
+def _end_overtaken(session: Session, executed: Sequence[Command], *, now: datetime) -> None:
+    """End what was carried out and undone by a newer command before anything showed it: nothing ever will."""
+    for command in executed:
+        if command.ended_at is None and session.scalar(
+            select(Command.id)
+            .where(
+                Command.terminal_id == command.terminal_id,
+                Command.slot == command.slot,
+                Command.version > command.version,
+                Command.verified_at.is_not(None),
+            )
+            .limit(1)
+        ):
+            command.ended_at = now
+            _note_step(session, command.id, step="overtaken", at=now)
+    session.flush()
 
 
 def _pending(command: Command, *, clock: Clock) -> Pending:

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -50,7 +50,10 @@ class Wanted:
     heartbeat_interval_s: int = 60
     http_port: int = 0
     http_workers: int = 1
+    workers: int = 1
     keep_receipted: bool = False
+    keep_witnessed: bool = False
+    postgres: Mapping[str, str] = field(default_factory=dict)
 
 
 class NotReady(RuntimeError):
@@ -66,12 +69,14 @@ class Utility:
         self._tell = tell
         self.folder.mkdir(parents=True, exist_ok=True)
         self._secrets = _kept_secrets(self.folder / "secrets.json")
-        self.postgres = EmbeddedPostgres(self.folder / "postgres")
+        self.postgres = EmbeddedPostgres(self.folder / "postgres", more=wanted.postgres)
         self.broker = EmbeddedBroker(self.folder / "broker")
         self.http_port = wanted.http_port or free_port()
         self.clock = _continued_clock(self.folder / "clock.json", factor=wanted.clock_factor)
         self.engine: Engine
         self.children: dict[str, Child] = {}
+        #: Settings of single children beside those that all share.
+        self.more: dict[str, dict[str, str]] = {name: {"WATTGATE_WORKER_NAME": name} for name in self.workers}
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="demo-keeper", daemon=True)
 
@@ -85,6 +90,10 @@ class Utility:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def workers(self) -> list[str]:
+        return ["worker", *(f"worker-{number}" for number in range(2, self.wanted.workers + 1))]
 
     @property
     def http_url(self) -> str:
@@ -112,7 +121,8 @@ class Utility:
         self._give_users()
         self.broker.start()
         self.start_service()
-        self.start_worker()
+        for name in self.workers:
+            self.start_worker(name)
         self.start_fleet()
         self._wait_ready()
         self._keeper.start()
@@ -120,7 +130,7 @@ class Utility:
     def stop(self) -> None:
         """Stop in order: terminals, worker, service, broker, database; and keep the clock's reading."""
         self._stopping.set()
-        for name in ("fleet", "worker", "service"):
+        for name in ("fleet", *self.workers, "service"):
             self.stop_child(name)
         self._save_clock()
         self.broker.stop()
@@ -131,8 +141,8 @@ class Utility:
     def start_service(self) -> None:
         self._start_child("service", ["-m", "app.cli", "serve"])
 
-    def start_worker(self) -> None:
-        self._start_child("worker", ["-m", "app.cli", "worker"])
+    def start_worker(self, name: str = "worker") -> None:
+        self._start_child(name, ["-m", "app.cli", "worker"])
 
     def start_fleet(self) -> None:
         self._start_child("fleet", ["-m", "simulators", str(self._write_fleet())])
@@ -164,7 +174,7 @@ class Utility:
         self.children[name] = Child(
             [sys.executable, *arguments],
             log=self.folder / "logs" / f"{name}.log",
-            environment=self.environment,
+            environment=self.environment | self.more.get(name, {}),
         )
 
     def _own(self) -> Mapping[str, str]:
@@ -239,6 +249,7 @@ class Utility:
             },
             "memory_dir": str(self.folder / "terminals"),
             "keep_receipted": self.wanted.keep_receipted,
+            "keep_witnessed": self.wanted.keep_witnessed,
             "tick_ms": 25,
             "terminals": json.loads((self.folder / "devices.json").read_text()),
         }

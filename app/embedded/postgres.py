@@ -101,7 +101,7 @@ class EmbeddedPostgres:
         """
         postmaster = self.pid
         os.kill(postmaster, signal.SIGSTOP)  # it starts no more children, and tidies up nothing
-        family = [*_children_of(postmaster), postmaster]
+        family = self.family()
         locks = [self._data / "postmaster.pid", *Path(self._socket_folder()).glob(".s.PGSQL.*.lock")]
         for pid in family:
             with suppress(ProcessLookupError):
@@ -118,6 +118,11 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int:
         return int(self._running().get_pid())
+
+    def family(self) -> list[int]:
+        """Return the server's process and all of its children, the server last."""
+        postmaster = self.pid
+        return [*_children_of(postmaster), postmaster]
 
     @property
     def bin_folder(self) -> Path:
@@ -207,6 +212,11 @@ class EmbeddedPostgres:
         if self._server is None:
             raise RuntimeError("the embedded PostgreSQL is not running; call start() first")
         return self._server
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket on which it listens."""
+        return Path(self._socket_folder()) / ".s.PGSQL.5432"
 
     def _socket_folder(self) -> str:
         """Return where the server listens, and will listen again when it has been killed."""

@@ -270,14 +270,24 @@ def _act(
     softened_by_purchase = decision.stage is Stage.NORMAL and facts.stage > Stage.NORMAL
     if softened_by_purchase:
         notices.withdraw(session, picture.supply_point_id, because="the allowance is above its thresholds", now=now)
-    elif facts.second_notice is not None and _averted(facts, decision):
-        # It spoke of a cut that does not come; the next one is announced anew, with its own time.
-        notices.withdraw_second(session, picture.supply_point_id, because="the cut was averted", now=now)
+    elif facts.second_notice is not None and (_never(facts) or _averted(facts, decision)):
+        # It spoke of a cut that does not come; the next one is announced anew, with its own time. What a person has
+        # announced needs no threshold, so only what bars every cut averts it.
+        notices.withdraw_second(
+            session,
+            picture.supply_point_id,
+            also_by_hand=_never(facts),
+            because="the cut was averted",
+            now=now,
+        )
+
+
+def _never(facts: Facts) -> bool:
+    return facts.protected or facts.guaranteed
 
 
 def _averted(facts: Facts, decision: StageDecision) -> bool:
-    never = any(reason.code in ("protected", "guaranteed") for reason in decision.held)
-    return never or not threatened(facts) or decision.stage < facts.stage
+    return not threatened(facts) or decision.stage < facts.stage
 
 
 def _on_its_way(facts: Facts) -> bool:

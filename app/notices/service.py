@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import true, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound
@@ -120,14 +120,17 @@ def withdraw(session: Session, supply_point_id: UUID, *, because: str, now: date
     )
 
 
-def withdraw_second(session: Session, supply_point_id: UUID, *, because: str, now: datetime) -> None:
-    """Take back the standing second notice; the written one goes on."""
+def withdraw_second(
+    session: Session, supply_point_id: UUID, *, also_by_hand: bool, because: str, now: datetime
+) -> None:
+    """Take back the standing second notice, with ``also_by_hand`` a person's too; the written one goes on."""
     session.execute(
         update(Notice)
         .where(
             Notice.supply_point_id == supply_point_id,
             Notice.kind == NoticeKind.SECOND,
             Notice.withdrawn_at.is_(None),
+            Notice.issued_by.is_(None) if not also_by_hand else true(),
         )
         .values(withdrawn_at=now, withdrawn_because=because),
         execution_options={"synchronize_session": False},

@@ -478,6 +478,21 @@ def test_a_trip_is_not_proved_by_the_relay_alone_until_two_minutes_have_passed(s
     assert site.state(command_id) == "verified"
 
 
+def test_a_trip_that_a_close_undid_before_it_showed_waits_for_no_proof(site: Field) -> None:
+    trip_id = site.trip()
+    site.operate(trip_id)
+    close_id = site.close()
+    site.answer(trip_id, AckStep.EXECUTED)
+    site.weigh(after_s=1, rounds="11------")
+    assert site.command(trip_id).ended_at is None
+    site.answer(close_id, AckStep.EXECUTED)
+    site.weigh(after_s=2, rounds="11------")
+    trip = site.command(trip_id)
+    assert (site.state(close_id), trip.state, trip.verified_at) == ("verified", "executed", None)
+    assert trip.ended_at is not None
+    assert site.steps(trip_id)[-1] == "overtaken"
+
+
 def test_an_unknown_trip_that_a_birth_does_not_know_has_failed(site: Field) -> None:
     command_id = site.trip()
     site.operate(command_id)

@@ -19,6 +19,7 @@ from app.customers.queries import contract_by_no
 from app.customers.rules import ControlMode, Threshold, Thresholds
 from app.customers.service import close_contract
 from app.database import new_id, transaction
+from app.load_control.service import Pace, reassess
 from app.mqtt.messages import ARGS_MODELS, Op
 from app.notices.rules import NoticeKind
 from app.roles import Role
@@ -304,6 +305,29 @@ def test_a_purchase_takes_back_what_a_person_ordered_and_announced(desk: Desk) -
     notices = desk.get(f"/supply-points/{point_id}/notices").json()["items"]
     assert [notice["withdrawn_because"] for notice in notices] == ["a purchase was booked"] * 2
     assert "no_notice" in _interlocks(give(desk, order(point_id, "trip", round=1)))
+
+
+def test_a_second_notice_by_hand_stands_above_the_threshold_until_supply_is_guaranteed(desk: Desk) -> None:
+    point_id = a_site(desk)
+    at = Clock().now() + DAY
+    assert give(desk, order(point_id, "notify", kind="second", cut_not_before=at.isoformat())).status_code == 201
+    decide_anew(desk, point_id)
+    (notice,) = desk.get(f"/supply-points/{point_id}/notices").json()["items"]
+    assert notice["withdrawn_at"] is None
+    with transaction(desk.database.engine) as session:
+        guaranteed = a_state(guarantee="ordered")
+        session.execute(
+            text("UPDATE terminal_live SET state = CAST(:state AS jsonb)"), {"state": json.dumps(guaranteed)}
+        )
+    decide_anew(desk, point_id)
+    (notice,) = desk.get(f"/supply-points/{point_id}/notices").json()["items"]
+    assert notice["withdrawn_because"] == "the cut was averted"
+
+
+def decide_anew(desk: Desk, point_id: UUID) -> None:
+    pace = Pace(clock=Clock(), report_interval_s=900)
+    with transaction(desk.database.engine) as session:
+        reassess(session, [point_id], trigger="time", pace=pace, now=pace.clock.now())
 
 
 def test_settings_that_have_not_arrived_are_carried_on(desk: Desk) -> None:
