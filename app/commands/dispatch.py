@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, ColumnElement, Engine, and_, literal_column, not
 from sqlalchemy.orm import Session
 
 from app.clock import Clock, monotonic_s
-from app.commands import service
+from app.commands import books, service
 from app.commands.models import Command, CommandStep
 from app.commands.rules import (
     ANSWER_WITHIN_S,
@@ -338,7 +338,7 @@ class Dispatcher:
         now = self._clock.now()
         for step, group in _by_step(taken):
             ids = [one.command_id for one in group]
-            in_transaction(self._engine, service.note_sent, ids, step=step, now=now)
+            in_transaction(self._engine, books.note_sent, ids, step=step, now=now)
         return len(taken)
 
 

@@ -385,35 +385,3 @@ def end(session: Session, command: Command, state: CommandState, *, outcome: str
     command.ended_at = now if state is not CommandState.UNKNOWN else None
     _note_step(session, command.id, step=state, at=now, detail={"outcome": outcome})
     session.flush()
-
-
-def note_sent(session: Session, command_ids: Iterable[UUID], *, step: str, now: datetime) -> None:
-    """Record that the broker took a step of these commands."""
-    ids = list(command_ids)
-    sent_at = Command.operate_sent_at if step == "operate" else Command.sent_at
-    session.execute(
-        update(Command).where(Command.id.in_(ids), sent_at.is_(None)).values({sent_at: now}),
-        execution_options={"synchronize_session": False},
-    )
-    session.execute(
-        update(Command)
-        .where(Command.id.in_(ids), Command.state == CommandState.WAITING)
-        .values(state=CommandState.SENT),
-        execution_options={"synchronize_session": False},
-    )
-    session.add_all(CommandStep(command_id=identity, step=f"sent {step}", at=now, detail={}) for identity in ids)
-    session.flush()
-
-
-def retry_at_birth(session: Session, terminal_ids: Iterable[str], *, now: datetime) -> None:
-    """Make what is not a cut due at once for terminals that have just come back."""
-    session.execute(
-        update(Command)
-        .where(
-            Command.terminal_id.in_(list(terminal_ids)),
-            Command.command_class != CommandClass.CUT,
-            Command.state.in_(OPEN),
-        )
-        .values(due_at=now),
-        execution_options={"synchronize_session": False},
-    )

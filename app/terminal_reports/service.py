@@ -12,6 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import Range
 from sqlalchemy.orm import Session
 
+from app.commands import books as command_books
 from app.commands import service as commands
 from app.commands.models import Command
 from app.commands.rules import OPEN, CommandState, Evidence, Op
@@ -284,7 +285,7 @@ def _follow_up(
         return 0, []
     customers.lock_supply_points(session, concerned)
     if births:
-        commands.retry_at_birth(session, births, now=now)
+        command_books.retry_at_birth(session, births, now=now)
     changed, stray = commands.note_answers(session, batch.answers, now=now)
     quarantine(
         session,
@@ -299,7 +300,7 @@ def _follow_up(
     # What was refused for its key is worth another try at once.
     rekeyed = {one.terminal_id for one in changed if one.op is Op.KEYS and one.state is CommandState.EXECUTED}
     if rekeyed:
-        commands.retry_at_birth(session, rekeyed, now=now)
+        command_books.retry_at_birth(session, rekeyed, now=now)
     shown = [one.command_id for one in changed if one.op is Op.WARN and one.state is CommandState.EXECUTED]
     served = notices.mark_shown(session, shown, now=now) if shown else []
     again = sorted({*crossed, *served, *(one.supply_point_id for one in changed if _may_change_the_stage(one))})

@@ -27,6 +27,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
+from app.commands import books as command_books
 from app.commands import service as commands
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command, CommandStep
@@ -631,7 +632,7 @@ def test_a_birth_makes_a_restore_due_at_once_and_leaves_a_cut_alone(site: Field)
     assert site.dispatch() == 2
     assert site.dispatch(after_s=1) == 0
     with transaction(site.database.engine) as session:
-        commands.retry_at_birth(session, [TERMINAL], now=PACE.clock.now())
+        command_books.retry_at_birth(session, [TERMINAL], now=PACE.clock.now())
     assert site.dispatch(after_s=1) == 1
     assert [one.id for one in site.outbox.claims] in ([close, trip, close], [trip, close, close])
 
@@ -640,7 +641,7 @@ def test_the_open_commands_of_other_terminals_stay_as_they_are_at_a_birth(site: 
     site.close()
     site.dispatch()
     with transaction(site.database.engine) as session:
-        commands.retry_at_birth(session, ["SH-0002"], now=PACE.clock.now())
+        command_books.retry_at_birth(session, ["SH-0002"], now=PACE.clock.now())
     assert site.dispatch(after_s=1) == 0
 
 

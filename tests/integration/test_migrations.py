@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 
 from app import migrations
 from app.clock import Clock
-from app.commands.service import note_sent
+from app.commands.books import note_sent
 from app.database import new_id, transaction
 from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace, reassess

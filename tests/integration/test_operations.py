@@ -25,6 +25,7 @@ from structlog.testing import LogCapture
 
 from app.audit import queries
 from app.clock import Clock
+from app.commands import books as command_books
 from app.commands import service as commands
 from app.commands.rules import AckStep
 from app.commands.service import Answer
@@ -113,7 +114,7 @@ def test_the_time_of_each_step_of_a_command_is_counted_once(database: Database) 
         command_id = session.scalar(text("SELECT id FROM commands"))
         assert isinstance(command_id, UUID)
         session.execute(text("UPDATE commands SET issued_at = :at"), {"at": now - timedelta(seconds=40)})
-        commands.note_sent(session, [command_id], step="do", now=now - timedelta(seconds=30))
+        command_books.note_sent(session, [command_id], step="do", now=now - timedelta(seconds=30))
     figures = CommandFigures(database.engine, clock=Clock())
     labels = {"op": "credit", "command_class": "restore"}
     before = {

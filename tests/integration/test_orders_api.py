@@ -13,8 +13,9 @@ from factories import a_contract, a_live_terminal, a_notice, a_purchase, a_state
 from sqlalchemy import text
 
 from app.clock import Clock
+from app.commands.books import note_sent
 from app.commands.rules import AckStep, CommandState
-from app.commands.service import Answer, note_answers, note_sent
+from app.commands.service import Answer, note_answers
 from app.customers.queries import contract_by_no
 from app.customers.rules import ControlMode, Threshold, Thresholds
 from app.customers.service import close_contract
