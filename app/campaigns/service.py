@@ -200,16 +200,14 @@ def take_turn(session: Session, campaign_id: UUID, *, pace: Pace, now: datetime)
         return 0
     so_far = queries.counts(session, campaign.id).since(campaign.looked_at)
     because = None if Action(campaign.action) in RESTORES else why_abort(so_far)
+    # What the brake took back on its last steps is not dropped: a person looks, and it is ordered again.
+    if so_far.called_back and _brake_holds(session, campaign, pace=pace, now=now):
+        because = books.BRAKE_IS_ON
     if because is not None:
         _stop(session, campaign, by=None, because=because, now=now)
         return 0
     if _wave_is_over(session, campaign, pace=pace, now=now):
-        # What the brake took back on its last steps is not dropped: a person looks, and it is ordered again.
-        taken_back = queries.with_command(session, campaign.id, states=[CommandState.CANCELLED])
-        if books.braked(session, campaign, taken_back, pace=pace, now=now):
-            _stop(session, campaign, by=None, because=books.BRAKE_IS_ON, now=now)
-        else:
-            _next_wave(session, campaign, pace=pace, now=now)
+        _next_wave(session, campaign, pace=pace, now=now)
         return 0
     began = campaign.wave_began_at or now
     elapsed_s = int(pace.clock.real_seconds(now - began))
@@ -258,6 +256,11 @@ def _made(
     session.flush()
     _record(session, campaign, "made", now=now)
     return campaign
+
+
+def _brake_holds(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> bool:
+    taken_back = queries.with_command(session, campaign.id, states=[CommandState.CANCELLED])
+    return books.braked(session, campaign, taken_back, pace=pace, now=now)
 
 
 def _wave_is_over(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> bool:

@@ -456,7 +456,11 @@ def test_what_a_person_took_back_is_not_ordered_again_and_what_expired_early_is(
     stopped = until(town, desk, campaign, "stopped")
     assert "taken back" in stopped["stopped_because"]
     # As if the first had not been heard.
-    write(town, "UPDATE campaign_targets SET command_id = NULL WHERE position = 1")
+    not_heard = """
+        UPDATE commands SET state = 'expired', executed_at = NULL, verified_at = NULL, operate_sent_at = NULL
+         WHERE id = (SELECT command_id FROM campaign_targets WHERE position = 1)
+    """
+    write(town, not_heard)
     write(
         town,
         "UPDATE terminal_live SET state = state || '{\"limit_w\": null}' WHERE terminal_id = :name",
