@@ -1,4 +1,4 @@
-"""The short forms of chaos: every part dies, or much else befalls them, and nothing is lost, doubled or wrong."""
+"""The short form of chaos: every part dies at least once, and nothing is lost, doubled or wrong."""
 
 import json
 import subprocess
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from app.chaos.judge_cuts import FIGURES
 
 _WITHIN_S = 240
 
@@ -20,17 +18,6 @@ def test_what_is_killed_at_random_loses_and_doubles_nothing(short_folder: Path, 
     assert all(part["kills"] for part in found["parts"].values())
     assert 0 < found["sales_acknowledged"] == found["sales_asked"] == found["purchases_in_the_books"]
     assert 0 < found["reports_and_events_receipted"] <= found["reports_and_events_stored"]
-
-
-@pytest.mark.takes(seconds=45)
-def test_a_storm_cuts_nobody_wrongly_and_leaves_nobody_dark(short_folder: Path, tmp_path: Path) -> None:
-    size = ("--seconds", "20", "--kills", "8", "--terminals", "10")
-    found = chaos("--long", *size, folder=short_folder, out=tmp_path)
-    assert found["faults_dealt"] >= 4
-    assert found["attacks_forged"] > 0
-    assert found["credits_carried_out"] > 0
-    assert found["reports_and_events_made"] == found["reports_and_events_stored"] > 0
-    assert [found[name] for name in FIGURES] == [0] * len(FIGURES)
 
 
 def chaos(*how: str, folder: Path, out: Path) -> dict[str, Any]:
