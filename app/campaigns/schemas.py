@@ -25,9 +25,11 @@ StageWord = Literal["normal", "notice", "warning", "limited", "tripped"]
 class Chosen(BaseModel):
     """Whom it means: the supply points named, or every one under contract that fits all that is said."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
 
-    supply_point_ids: list[UUID] = Field(default_factory=list, max_length=_MOST_TARGETS)
+    supply_point_ids: list[UUID] = Field(
+        default_factory=list, max_length=_MOST_TARGETS, json_schema_extra={"uniqueItems": True}
+    )
     office: str | None = Field(default=None, max_length=60, examples=["PD"])
     feeder: str | None = Field(default=None, max_length=60)
     stage: StageWord | None = None
