@@ -68,7 +68,7 @@ class Worker:
         self._clock = settings.clock
         self._heads_file = settings.audit_heads_file
         self._cheque_overdue_days = settings.cheque_overdue_days
-        self._pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+        self._pace = Pace.of(settings)
         # Asleep in the middle of a transaction, a worker must not keep its terminals from those that would take over.
         self._engine = engine or connect(
             settings.database_url.get_secret_value(), pool_size=_POOL, idle_in_transaction_s=settings.worker_lease_s

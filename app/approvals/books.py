@@ -33,7 +33,7 @@ from app.load_control.reasons import Reason
 from app.load_control.rules import Step
 from app.load_control.service import Pace
 from app.orders import service as orders
-from app.orders.rules import Action, Order
+from app.orders.rules import Action, Order, read_from_json
 from app.policies import queries as policy_queries
 from app.policies import service as policies
 from app.policies.rules import NewPolicy, check_policy
@@ -113,10 +113,7 @@ def orders_of(asked: Asked) -> list[Order]:
             supply_point_id=UUID(one["supply_point_id"]),
             reason=one["reason"],
             requested_by=asked.requested_by,
-            arguments={
-                name: datetime.fromisoformat(value) if name == "until" else value
-                for name, value in one["arguments"].items()
-            },
+            arguments=read_from_json(one["arguments"]),
         )
         for one in asked.wanted["orders"]
     ]

@@ -39,7 +39,6 @@ from app.load_control import queries as load_control_queries
 from app.load_control.service import Pace
 from app.notices.queries import notices_of
 from app.roles import Role
-from app.settings import Settings
 
 router = APIRouter(prefix="/approvals", tags=["approvals"])
 
@@ -77,7 +76,7 @@ async def order_alone(wanted: OrderAlone, request: Keyed) -> Response:
 
     def give(session: Session) -> tuple[int, ApprovalShown]:
         asked = wanted.asked(by=request.person.id)
-        approval = service.order_alone(session, asked, pace=_pace(request.settings), now=request.now)
+        approval = service.order_alone(session, asked, pace=Pace.of(request.settings), now=request.now)
         return 201, _shown(session, approval.id, request)
 
     return await request.once(give)
@@ -166,9 +165,10 @@ def read_approval(approval_id: UUID, session: Db, now: Now, settings: AppSetting
     seen = queries.approval_seen(session, approval_id)
     looked: Looked | None = None
     changed: list[str] = []
+    campaign: CampaignNow | None = None
     if ApprovalShown.of(seen, now=now).state is ApprovalState.ASKED:
-        looked, changed = service.look_at(session, seen.approval, pace=_pace(settings), now=now)
-    campaign = _campaign(session, seen.approval, pace=_pace(settings), now=now)
+        looked, changed = service.look_at(session, seen.approval, pace=Pace.of(settings), now=now)
+        campaign = _campaign(session, seen.approval, pace=Pace.of(settings), now=now)
     points = _points(session, seen.approval)
     return ApprovalNow.at(seen, looked=looked, changed=changed, points=points, campaign=campaign, now=now)
 
@@ -188,7 +188,7 @@ async def approve(approval_id: UUID, wanted: Approve, request: Keyed) -> Respons
             approval_id,
             digest=wanted.digest,
             approver_id=request.person.id,
-            pace=_pace(request.settings),
+            pace=Pace.of(request.settings),
             now=request.now,
         )
         return 200, _shown(session, approval_id, request)
@@ -219,7 +219,7 @@ async def _ask(wanted: _Wanted, request: KeyedRequest) -> Response:
     asked = wanted.asked(by=request.person.id)
 
     def ask(session: Session) -> tuple[int, ApprovalShown]:
-        approval = service.ask(session, asked, pace=_pace(request.settings), now=request.now)
+        approval = service.ask(session, asked, pace=Pace.of(request.settings), now=request.now)
         return 201, _shown(session, approval.id, request)
 
     return await request.once(ask)
@@ -246,7 +246,3 @@ def _points(session: Session, approval: Approval) -> list[PointSeen]:
         PointSeen.of(load_control_queries.site(session, one), notices_of(session, one, limit=_NOTICES_SHOWN))
         for one in wanted
     ]
-
-
-def _pace(settings: Settings) -> Pace:
-    return Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)

@@ -228,7 +228,9 @@ class ApprovalNow(ApprovalShown):
     now_met: dict[str, Any] | None = Field(description="what it would meet now; null: it cannot be done at all")
     against: list[AgainstShown]
     supply_points: list[PointSeen]
-    campaign: CampaignNow | None = Field(description="of a campaign: its dry run, and who would be left out now")
+    campaign: CampaignNow | None = Field(
+        description="of a campaign that waits: its dry run, and who would be left out now"
+    )
 
     @classmethod
     def at(

@@ -22,7 +22,7 @@ from app.load_control.facts import Cut
 from app.load_control.interlocks import power_at_stake
 from app.load_control.service import Pace
 from app.orders import service as orders
-from app.orders.rules import Action, CutRefused, Order
+from app.orders.rules import Action, CutRefused, Order, kept_as_json, read_from_json
 from app.orders.service import Ready
 
 _random = random.SystemRandom()
@@ -94,15 +94,13 @@ def order_all(
     """Order the targets whose turn has come; returns why the campaign must stop, or None.
 
     What has changed since the list was made, and what an interlock forbids, is left out with its reason; but for the
-    brake: that holds the campaign, not the target.
+    brake and a time without cuts: those hold the campaign, not the target.
     """
     customers.lock_supply_points(session, [target.supply_point_id for target in targets])
-    wanted = [order_of(campaign, target) for target in targets]
-    looked = orders.would_give_each(session, wanted, pace=pace, now=now)
-    for target, order, ready in zip(targets, wanted, looked, strict=True):
+    for target, ready in _look(session, campaign, targets, pace=pace, now=now):
         reasons = _against(target, ready)
         if not reasons:
-            reasons = _order(session, campaign, target, order, pace=pace, now=now)
+            reasons = _order(session, campaign, target, pace=pace, now=now)
         holds = {one["code"] for one in reasons} & _HOLDS.keys()
         if holds:
             return _HOLDS[holds.pop()]
@@ -115,28 +113,38 @@ def braked(
     session: Session, campaign: Campaign, targets: Sequence[CampaignTarget], *, pace: Pace, now: datetime
 ) -> bool:
     """Tell whether the brake holds one of these targets now."""
-    wanted = [order_of(campaign, target) for target in targets]
-    looked = orders.would_give_each(session, wanted, pace=pace, now=now)
-    interlocks = [reason for one in looked if not isinstance(one, DomainError) for reason in one.interlocks]
+    looked = _look(session, campaign, targets, pace=pace, now=now)
+    interlocks = [reason for _, one in looked if not isinstance(one, DomainError) for reason in one.interlocks]
     return any(reason.code == _BRAKE for reason in interlocks)
 
 
-def order_of(campaign: Campaign, target: CampaignTarget) -> Order:
+def left_out_now(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> dict[str, int]:
+    """Count for which reasons targets of a frozen list would be left out at this moment."""
+    looked = _look(session, campaign, queries.told(session, campaign.id), pace=pace, now=now)
+    return dict(Counter(one["code"] for target, ready in looked for one in _against(target, ready)))
+
+
+def _look(
+    session: Session, campaign: Campaign, targets: Sequence[CampaignTarget], *, pace: Pace, now: datetime
+) -> list[tuple[CampaignTarget, Ready | DomainError]]:
+    wanted = [_order_of(campaign, target) for target in targets]
+    return list(zip(targets, orders.would_give_each(session, wanted, pace=pace, now=now), strict=True))
+
+
+def _order_of(campaign: Campaign, target: CampaignTarget) -> Order:
     return Order(
         action=Action(campaign.action),
         supply_point_id=target.supply_point_id,
         reason=campaign.reason,
         requested_by=campaign.made_by,
-        arguments={
-            name: datetime.fromisoformat(value) if name in ("until", "cut_not_before") else value
-            for name, value in target.arguments.items()
-        },
+        arguments=read_from_json(target.arguments),
     )
 
 
 def _order(
-    session: Session, campaign: Campaign, target: CampaignTarget, order: Order, *, pace: Pace, now: datetime
+    session: Session, campaign: Campaign, target: CampaignTarget, *, pace: Pace, now: datetime
 ) -> list[dict[str, Any]]:
+    order = _order_of(campaign, target)
     try:
         with attempt(session):
             command = orders.give(session, order, approval_id=campaign.approval_id, pace=pace, now=now)
@@ -176,10 +184,7 @@ def _target(
         campaign_id=campaign_id,
         supply_point_id=place.supply_point_id,
         feeder=place.feeder,
-        arguments={
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in order.arguments.items()
-        },
+        arguments=kept_as_json(order.arguments),
         after_s=0,
     )
     if isinstance(ready, DomainError):
@@ -221,14 +226,6 @@ def _is_tripped(ready: Ready) -> bool:
         one.round == ready.step.args["round"] and (one.relay == "0" or one.trip_in_flight)
         for one in ready.facts.rounds
     )
-
-
-def left_out_now(session: Session, campaign: Campaign, *, pace: Pace, now: datetime) -> dict[str, int]:
-    """Count for which reasons targets of a frozen list would be left out at this moment."""
-    targets = queries.told(session, campaign.id)
-    looked = orders.would_give_each(session, [order_of(campaign, one) for one in targets], pace=pace, now=now)
-    reasons = [_against(target, ready) for target, ready in zip(targets, looked, strict=True)]
-    return dict(Counter(one["code"] for each in reasons for one in each))
 
 
 def _as_reasons(refusal: DomainError) -> list[dict[str, Any]]:

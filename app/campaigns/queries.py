@@ -18,7 +18,7 @@ from app.staff.models import Office, StaffMember
 
 
 class CampaignSeen(NamedTuple):
-    """A campaign and the sign-in names of who made and who stopped it."""
+    """A campaign and the sign-in name of who made it."""
 
     campaign: Campaign
     made_by: str

@@ -16,7 +16,6 @@ from app.http.policies import CurrentPerson, allow, signed_in
 from app.http.transaction import AppSettings, Db, Now
 from app.load_control.service import Pace
 from app.roles import Role
-from app.settings import Settings
 
 router = APIRouter(prefix="/campaigns", tags=["campaigns"])
 
@@ -38,7 +37,7 @@ async def make_campaign(wanted: Annotated[AnyCampaign, Body(openapi_examples=_EX
 
     def make(session: Session) -> tuple[int, CampaignProgress]:
         meant = wanted.meant(by=request.person.id)
-        made = service.make(session, wanted.choose.choice(), meant, pace=_pace(request.settings), now=request.now)
+        made = service.make(session, wanted.choose.choice(), meant, pace=Pace.of(request.settings), now=request.now)
         return 201, progress_of(session, made.id)
 
     return await request.once(make)
@@ -87,7 +86,7 @@ def resume_campaign(
     campaign_id: UUID, session: Db, now: Now, settings: AppSettings, person: CurrentPerson
 ) -> CampaignProgress:
     """After a look at why it was stopped; cuts go on by another person than who made it, within a day."""
-    service.resume(session, campaign_id, by=person.id, pace=_pace(settings), now=now)
+    service.resume(session, campaign_id, by=person.id, pace=Pace.of(settings), now=now)
     return progress_of(session, campaign_id)
 
 
@@ -110,7 +109,7 @@ async def give_back(campaign_id: UUID, request: Keyed) -> Response:
 
     def give(session: Session) -> tuple[int, CampaignProgress]:
         made = service.give_back(
-            session, campaign_id, by=request.person.id, pace=_pace(request.settings), now=request.now
+            session, campaign_id, by=request.person.id, pace=Pace.of(request.settings), now=request.now
         )
         return 201, progress_of(session, made.id)
 
@@ -124,7 +123,3 @@ def progress_of(session: Session, campaign_id: UUID) -> CampaignProgress:
         because=queries.why_left_out(session, campaign_id),
         power_w=queries.power_at_stake_w(session, campaign_id),
     )
-
-
-def _pace(settings: Settings) -> Pace:
-    return Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)

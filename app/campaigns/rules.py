@@ -29,10 +29,9 @@ _ABORT_REFUSED_PERCENT = 2
 _ABORT_UNKNOWN_PERCENT = 5
 _ABORT_CALLED_BACK_PERCENT = 5
 
-#: What a campaign may order; the first two need a second person.
+#: What needs a second person, and what gives supply back.
 CUTS = frozenset({Action.LIMIT, Action.TRIP})
 RESTORES = frozenset({Action.LIFT_LIMIT, Action.ALLOW_CLOSE})
-ACTIONS = CUTS | RESTORES | {Action.REMIND, Action.WARN, Action.NOTIFY}
 
 
 class CampaignState(StrEnum):

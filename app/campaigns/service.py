@@ -38,7 +38,7 @@ from app.commands.rules import CommandState
 from app.database import new_id
 from app.errors import TwoPersonsNeeded
 from app.load_control.service import Pace
-from app.orders.rules import Action
+from app.orders.rules import Action, kept_as_json
 
 AT_ONCE = 25
 
@@ -166,6 +166,7 @@ def give_back(session: Session, campaign_id: UUID, *, by: UUID, pace: Pace, now:
     Raises:
         NoSuchCampaign, NotInThatState: it still runs: stop it first.
         NothingToGiveBack: it has cut nobody.
+        GivenBackAlready: the way back runs.
     """
     needed = (CampaignState.STOPPED, CampaignState.FINISHED, CampaignState.WITHDRAWN)
     campaign = _locked(session, campaign_id, needed=needed)
@@ -237,10 +238,7 @@ def _made(
     campaign = Campaign(
         id=campaign_id,
         action=meant.action,
-        arguments={
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in meant.arguments.items()
-        },
+        arguments=kept_as_json(meant.arguments),
         reason=meant.reason,
         state=CampaignState.DRAFT,
         targets=len(told),

@@ -86,7 +86,7 @@ def run_as_program(
     out.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     console.print(f"The figures are in {out}.")
     if not verdict.good:
-        console.print(f"[bold red]Something was lost, doubled or wrong.[/bold red] Data and logs stay in {place}.")
+        console.print(f"[bold red]Something that must hold did not.[/bold red] Data and logs stay in {place}.")
         return _FAULTY
     if folder is None:
         shutil.rmtree(place)

@@ -53,7 +53,7 @@ async def take_in_cheque(wanted: ChequeToTake, request: Keyed) -> Response:
 async def clear_cheque(cheque_id: UUID, wanted: ChequeToClear, request: Keyed) -> Response:
     """A sale like any other, at the price in force now, with a receipt of its own; the money lies at the bank."""
     settings = request.settings
-    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    pace = Pace.of(settings)
 
     def clear(session: Session) -> tuple[int, PurchaseOut]:
         sold = service.clear(

@@ -15,7 +15,6 @@ from app.http.policies import CurrentPerson, allow, signed_in
 from app.http.transaction import AppSettings, Db, Now, changes_nothing
 from app.load_control.service import Pace
 from app.roles import Role
-from app.settings import Settings
 
 router = APIRouter(prefix="/contracts/{contract_no}", tags=["closings"])
 
@@ -40,7 +39,7 @@ def close_contract(contract_no: ContractNoInPath, session: Db, now: Now) -> Cont
 )
 def quote_closing(contract_no: ContractNoInPath, session: Db, now: Now, settings: AppSettings) -> ClosingQuote:
     """Refund, pay up, or nothing, by the terminal's last report; nothing is written."""
-    return ClosingQuote.of(*service.would_settle(session, contract_no, pace=_pace(settings), now=now))
+    return ClosingQuote.of(*service.would_settle(session, contract_no, pace=Pace.of(settings), now=now))
 
 
 @router.post(
@@ -55,7 +54,7 @@ async def ask_closing(contract_no: ContractNoInPath, wanted: ClosingToAsk, reque
     new = service.NewClosing(contract_no=contract_no, reason=wanted.reason, asked_by=request.person.id)
 
     def ask(session: Session) -> tuple[int, ClosingShown]:
-        service.ask(session, new, pace=_pace(request.settings), now=request.now)
+        service.ask(session, new, pace=Pace.of(request.settings), now=request.now)
         return 201, ClosingShown.seen(queries.closing_seen(session, contract_no))
 
     return await request.once(ask)
@@ -104,11 +103,7 @@ async def withdraw_closing(contract_no: ContractNoInPath, request: Keyed) -> Res
     """Paid-until is as it was, and energy is sold again."""
 
     def undo(session: Session) -> tuple[int, ClosingShown]:
-        service.withdraw(session, contract_no, by=request.person.id, pace=_pace(request.settings), now=request.now)
+        service.withdraw(session, contract_no, by=request.person.id, pace=Pace.of(request.settings), now=request.now)
         return 200, ClosingShown.seen(queries.closing_seen(session, contract_no))
 
     return await request.once(undo)
-
-
-def _pace(settings: Settings) -> Pace:
-    return Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)

@@ -29,7 +29,7 @@ router = APIRouter(prefix="/supply-points/{supply_point_id}/emergency-credits", 
 async def lend_energy(supply_point_id: UUID, wanted: EmergencyCreditWanted, request: Keyed) -> Response:
     """Where the contract agrees on it, up to its limit, and only when energy runs out; supply comes back at once."""
     settings = request.settings
-    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    pace = Pace.of(settings)
 
     def lend(session: Session) -> tuple[int, EmergencyCreditShown]:
         new = service.Wanted(supply_point_id=supply_point_id, lent_by=request.person.id, **wanted.model_dump())

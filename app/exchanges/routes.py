@@ -41,7 +41,7 @@ async def exchange_terminal(supply_point_id: UUID, wanted: TerminalToExchange, r
     settings = request.settings
     keys, secret = keys_of(settings), site_secret_of(settings)
     credential = _credential(request, wanted.terminal_id)
-    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    pace = Pace.of(settings)
 
     def exchange(session: Session) -> tuple[int, TerminalExchanged]:
         asked = wanted.wanted(supply_point_id, credential=credential, by=request.person.id)

@@ -141,7 +141,7 @@ def _take_over(
         session,
         upload,
         by=by,
-        pace=Pace(clock=settings.clock, report_interval_s=settings.report_interval_s),
+        pace=Pace.of(settings),
         now=settings.clock.now(),
         dry_run=order.dry_run,
         progress=lambda count: progress.advance(task, count),

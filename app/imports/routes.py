@@ -95,7 +95,7 @@ class Sent:
         person = self.request.state.person
         upload = understood(kind, self.content, file_name=self.file_name, zone=self.zone)
         by = Importer(id=person.id, sign_in_name=person.sign_in_name, roles=person.roles)
-        pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+        pace = Pace.of(settings)
         try:
             return service.take_over(session, upload, by=by, pace=pace, now=settings.clock.now(), dry_run=dry_run)
         except LinesAtFault as refusal:

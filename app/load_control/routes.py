@@ -52,7 +52,7 @@ def list_supply_points(session: Db, paging: Paging) -> Page[SupplyPointListed]:
 def read_supply_point(supply_point_id: UUID, session: Db, now: Now, settings: AppSettings) -> SupplyPointShown:
     """What is left, how long it lasts, which stage and why, and what the terminal last told."""
     site = queries.site(session, supply_point_id)
-    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    pace = Pace.of(settings)
     found = queries.pictures(
         session, [supply_point_id], report_valid_for=pace.report_valid_for, retry_after=pace.retry_after, now=now
     )

@@ -34,6 +34,7 @@ from app.load_control.reasons import Reason
 from app.load_control.rules import StageDecision, decide_stage, steps
 from app.notices import service as notices
 from app.notices.rules import CUT_NOTICES, NoticeKind, word
+from app.settings import Settings
 from app.terminals import service as terminals
 
 # A cut or a notice of one in normal stage is a person's; asking for it here spares a sale two statements.
@@ -65,6 +66,10 @@ class Pace:
 
     clock: Clock
     report_interval_s: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Pace":
+        return cls(clock=settings.clock, report_interval_s=settings.report_interval_s)
 
     @property
     def report_valid_for(self) -> timedelta:

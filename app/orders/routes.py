@@ -18,7 +18,6 @@ from app.load_control.service import Pace
 from app.orders import service
 from app.orders.schemas import AnyOrder, CallBack, CommandShown, CommandWholeShown, NoticeServed
 from app.roles import Role
-from app.settings import Settings
 
 router = APIRouter(tags=["orders"])
 
@@ -56,7 +55,7 @@ async def give_order(
     order = wanted.to_give(requested_by=request.person.id)
 
     def give(session: Session) -> tuple[int, CommandShown]:
-        command = service.give(session, order, pace=_pace(request.settings), now=request.now)
+        command = service.give(session, order, pace=Pace.of(request.settings), now=request.now)
         return 201, CommandShown.of(queries.command_given(session, command.id))
 
     return await request.once(give)
@@ -101,8 +100,4 @@ def call_back(command_id: UUID, wanted: CallBack, session: Db, now: Now, person:
 @router.post("/notices/{notice_id}/served", summary="A notice was handed over", dependencies=[allow(Role.OPERATOR)])
 def note_served(notice_id: UUID, wanted: NoticeServed, session: Db, now: Now, settings: AppSettings) -> NoticeShown:
     """The proof is recorded once, and its period runs from now on."""
-    return NoticeShown.of(service.note_served(session, notice_id, how=wanted.how, pace=_pace(settings), now=now))
-
-
-def _pace(settings: Settings) -> Pace:
-    return Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    return NoticeShown.of(service.note_served(session, notice_id, how=wanted.how, pace=Pace.of(settings), now=now))

@@ -50,6 +50,28 @@ class Order:
     arguments: Mapping[str, Any]
 
 
+def kept_as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the arguments of an order as they are kept and hashed: moments as text.
+
+    ``{"power_w": 1, "until": datetime(2026, 3, 4, tzinfo=UTC)}`` gives ``{…, "until": "2026-03-04T00:00:00+00:00"}``.
+    """
+    return {name: _said(value) for name, value in arguments.items()}
+
+
+def read_from_json(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what :func:`kept_as_json` has written."""
+    return {
+        name: datetime.fromisoformat(value) if name in _MOMENTS and value is not None else value
+        for name, value in kept.items()
+    }
+
+
+def _said(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+_MOMENTS = frozenset({"until", "cut_not_before"})
+
 #: What would be right, for each interlock that can stand against a cut by hand.
 _REMEDIES = {
     "protected": "This customer is not cut; collect in another way.",

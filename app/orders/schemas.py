@@ -219,7 +219,7 @@ class CommandShown(BaseModel):
     attempts: int
     outcome: str | None
     held: list[ReasonShown] | None = Field(
-        description="a credit that would lower the terminal: why it is not sent, or was not when it ended"
+        description="why it is not sent, or was not when it ended: a credit that would lower the terminal, or a cut"
     )
     held_since: datetime | None
 

@@ -53,7 +53,7 @@ async def create_purchase(wanted: SaleRequest, request: Keyed) -> Response:
     is sold once, and every answer has the same bytes. A refusal is not stored, so the same key may succeed later.
     """
     settings = request.settings
-    pace = Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)
+    pace = Pace.of(settings)
     sale = service.Sale(
         contract_no=wanted.contract_no,
         paid_fen=wanted.paid_fen,

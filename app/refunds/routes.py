@@ -15,7 +15,6 @@ from app.refunds import queries, service
 from app.refunds.rules import RefundState
 from app.refunds.schemas import PayOut, RefundQuote, RefundShown, RefundToAsk, Release
 from app.roles import Role
-from app.settings import Settings
 
 router = APIRouter(prefix="/refunds", tags=["refunds"])
 
@@ -30,7 +29,7 @@ def quote_refund(
 ) -> RefundQuote:
     """Asks what the terminal has used and whether the energy can be spared; nothing is written."""
     new = wanted.to_ask(asked_by=person.id)
-    return RefundQuote.of(*service.would_take_back(session, new, pace=_pace(settings), now=now))
+    return RefundQuote.of(*service.would_take_back(session, new, pace=Pace.of(settings), now=now))
 
 
 @router.post(
@@ -49,7 +48,7 @@ async def ask_refund(wanted: RefundToAsk, request: Keyed) -> Response:
 
     def ask(session: Session) -> tuple[int, RefundShown]:
         alone_fen = request.settings.refund_alone_fen
-        refund = service.ask(session, new, alone_fen=alone_fen, pace=_pace(request.settings), now=request.now)
+        refund = service.ask(session, new, alone_fen=alone_fen, pace=Pace.of(request.settings), now=request.now)
         return 201, RefundShown.of(queries.refund_seen(session, refund.id))
 
     return await request.once(ask)
@@ -102,11 +101,7 @@ async def withdraw(refund_id: UUID, request: Keyed) -> Response:
     """The money that was set aside buys energy again, at the price of the purchase."""
 
     def undo(session: Session) -> tuple[int, RefundShown]:
-        service.withdraw(session, refund_id, by=request.person.id, pace=_pace(request.settings), now=request.now)
+        service.withdraw(session, refund_id, by=request.person.id, pace=Pace.of(request.settings), now=request.now)
         return 200, RefundShown.of(queries.refund_seen(session, refund_id))
 
     return await request.once(undo)
-
-
-def _pace(settings: Settings) -> Pace:
-    return Pace(clock=settings.clock, report_interval_s=settings.report_interval_s)

@@ -11,7 +11,7 @@ from app.brake.rules import Limit, Scope, raises
 from app.customers.rules import Threshold, Thresholds
 from app.load_control.facts import Facts, NoticeGiven, Round, Stage
 from app.notices.rules import NoticeKind
-from app.orders.rules import Action
+from app.orders.rules import Action, kept_as_json, read_from_json
 
 MOMENT = datetime(2026, 3, 4, 2, 0, tzinfo=UTC)
 THRESHOLDS = Thresholds(
@@ -91,6 +91,13 @@ def test_a_thing_that_is_gone_or_new_has_changed_in_every_part() -> None:
 def test_more_cuts_or_more_power_raise_a_limit(cuts: int, power_w: int, *, is_more: bool) -> None:
     before = Limit(scope=Scope.FEEDER, cuts=10, power_w=5_000_000)
     assert raises(Limit(scope=Scope.FEEDER, cuts=cuts, power_w=power_w), above=before) is is_more
+
+
+def test_the_arguments_of_an_order_are_read_as_they_were_kept() -> None:
+    given = {"power_w": 300_000, "until": MOMENT}
+    kept = kept_as_json(given)
+    assert kept == {"power_w": 300_000, "until": "2026-03-04T02:00:00+00:00"}
+    assert read_from_json(kept) == given
 
 
 def test_an_action_is_said_in_words() -> None:
