@@ -50,8 +50,8 @@ class Command(Base):
     verified_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None] = mapped_column(Text)
-    #: What keeps a credit that would lower the terminal from being sent, or has ended a cut at its last moment, reason
-    #: by reason; None: nothing does.
+    #: What keeps a credit that would lower the terminal from being sent, or has ended a cut at its last moment,
+    #: reason by reason; None: nothing does.
     held: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
     held_since: Mapped[datetime | None]
 
