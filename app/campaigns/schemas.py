@@ -17,7 +17,8 @@ from app.notices.rules import NoticeKind
 from app.orders.rules import Action
 from app.orders.schemas import AlarmDelay, RoundNo, Sentence
 
-_MOST_TARGETS = 10_000
+#: So many ids fit into `max_body_bytes`; who means more names an office, a feeder or a stage.
+_MOST_TARGETS = 5_000
 
 StageWord = Literal["normal", "notice", "warning", "limited", "tripped"]
 

@@ -121,7 +121,8 @@ _A_CUT_UNDER_NO_POLICY = """
                (id, supply_point_id, decided_at, trigger, stage_before, stage, because, held, facts)
         SELECT gen_random_uuid(), supply_point_id, issued_at, 'time', 'warning', 'limited', '[]', '[]', '{facts}'
           FROM commands RETURNING supply_point_id)
-    UPDATE commands SET op = '{op}', executed_at = issued_at, args = args || '{{"power_w": 1}}'
+    UPDATE commands SET op = '{op}', command_class = 'cut', expires_at = issued_at,
+           executed_at = issued_at, args = args || '{{"power_w": 1}}'
       FROM decided WHERE commands.supply_point_id = decided.supply_point_id
 """
 
@@ -208,7 +209,7 @@ TAMPERED = [
     ("UPDATE commands SET args = args || '{\"value_wh\": \"much\"}'", "P2 credits"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 9, \"paid_until_wh\": 1}'", "P3 terminal agrees"),
     ("UPDATE terminal_live SET state = '{\"order_no\": 1, \"paid_until_wh\": 99000000000}'", "P3 terminal agrees"),
-    ("UPDATE commands SET op = 'trip', executed_at = now()", "P4 cuts"),
+    ("UPDATE commands SET op = 'trip', command_class = 'cut', expires_at = now(), executed_at = now()", "P4 cuts"),
     ("UPDATE site_codes SET paid_until_wh = paid_until_wh + 1", "P7 site codes"),
     ("UPDATE site_codes SET order_no = order_no + 1", "P7 site codes"),
     ("UPDATE commands SET attempts = 0", "P7 site codes"),
