@@ -444,18 +444,16 @@ def issued_by_two(session: Session, new: NewCommand, *, clock: Clock, now: datet
         standing={},
         digest="0" * 64,
         reason=new.reason,
-        state=ApprovalState.APPROVED,
+        state=ApprovalState.ASKED,
         requested_by=new.requested_by,
         requested_at=now,
-        lapses_at=now,
-        decided_by=a_person(session, role=Role.APPROVER).id,
-        decided_at=now,
-        result={},
+        lapses_at=now + timedelta(minutes=30),
     )
     session.add(approval)
     session.flush()
     command = commands.issue(session, replace(new, approval_id=approval.id), clock=clock, now=now)
-    approval.result = {"command_ids": [str(command.id)]}
+    approval.state, approval.result = ApprovalState.APPROVED, {"command_ids": [str(command.id)]}
+    approval.decided_by, approval.decided_at = a_person(session, role=Role.APPROVER).id, now
     session.flush()
     return command
 

@@ -1,11 +1,13 @@
 """A town of supply points whose terminals do at once what they are told, and its time."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from databases import Database
+from databases import Database, a_database
 from factories import (
     a_contract,
     a_customer,
@@ -21,7 +23,7 @@ from outbox import SIGNER, Outbox, later
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.clock import Clock
+from app.clock import Clock, monotonic_s
 from app.commands import service as commands
 from app.commands.dispatch import Dispatcher
 from app.commands.models import Command
@@ -29,12 +31,14 @@ from app.commands.rules import AckStep, Evidence
 from app.commands.service import Answer
 from app.customers.models import SupplyPoint
 from app.database import transaction
+from app.embedded.postgres import EmbeddedPostgres
 from app.load_control import service as load_control
 from app.load_control.service import Pace
 from app.mqtt.messages import CommandClaims, Step
 from app.notices.rules import NoticeKind
 
 PAID_WH = 21_000_000
+_GOOD_FOR_S = 600
 
 
 @dataclass(kw_only=True)
@@ -134,6 +138,28 @@ class Town:
     def rows(self, sql: str) -> list[Any]:
         with self.database.engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(sql))]
+
+
+@dataclass(kw_only=True)
+class Towns:
+    """One town after the other, each a copy of one that was built once: to build it takes seconds."""
+
+    postgres: EmbeddedPostgres
+    template: str
+    points: int
+    stack: ExitStack
+    built: Town | None = None
+    built_at_s: float = 0.0
+
+    @contextmanager
+    def another(self) -> Iterator[Town]:
+        # Its reports grow old, and nobody is cut on old ones.
+        if self.built is None or monotonic_s() - self.built_at_s > _GOOD_FOR_S:
+            database = self.stack.enter_context(a_database(self.postgres, self.template))
+            self.built, self.built_at_s = a_town(database, points=self.points), monotonic_s()
+            database.engine.dispose()
+        with a_database(self.postgres, self.built.database.name) as copied:
+            yield Town(database=copied, terminals=self.built.terminals)
 
 
 def a_town(database: Database, *, points: int) -> Town:

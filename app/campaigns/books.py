@@ -13,7 +13,16 @@ from sqlalchemy.orm import Session
 from app.campaigns import queries
 from app.campaigns.models import Campaign, CampaignTarget
 from app.campaigns.queries import Place
-from app.campaigns.rules import CUTS, RESTORES, STARTS_WITHIN_S, OrderedAlready, by_feeder, wave_numbers
+from app.campaigns.rules import (
+    CUTS,
+    POSTPONED_S,
+    RESTORES,
+    STARTS_WITHIN_S,
+    WAVE_LASTS_S,
+    OrderedAlready,
+    by_feeder,
+    wave_numbers,
+)
 from app.customers import queries as customer_queries
 from app.customers import service as customers
 from app.database import attempt
@@ -44,6 +53,8 @@ _TRIPPED_ALREADY = {
 }
 _BRAKE = "brake_on"
 BRAKE_IS_ON = "the brake on cuts is on"
+#: A radio that reconnects, a report that is late: the target is looked at again while its wave lasts.
+_PASSES = {"unreachable", "stale_report"}
 #: What holds the campaign, not the target.
 _HOLDS = {_BRAKE: BRAKE_IS_ON, "no_cut_time": "nobody is cut off at this time"}
 
@@ -104,7 +115,10 @@ def order_all(
         holds = {one["code"] for one in reasons} & _HOLDS.keys()
         if holds:
             return _HOLDS[holds.pop()]
-        target.left_out = reasons or None
+        if reasons and _may_pass(campaign, target, reasons):
+            target.after_s += POSTPONED_S
+        else:
+            target.left_out = reasons or None
     session.flush()
     return None
 
@@ -191,7 +205,7 @@ def _target(
         row.left_out = _as_reasons(ready)
     elif meant.action in CUTS and ready.cut is None:
         row.left_out = [_LIMITED_ALREADY]
-    elif _is_tripped(ready):
+    elif ready.tripped_already:
         row.left_out = [_TRIPPED_ALREADY]
     elif ready.interlocks:
         row.left_out = [reason.as_json() for reason in ready.interlocks]
@@ -206,7 +220,7 @@ def _target(
 def _against(target: CampaignTarget, ready: Ready | DomainError) -> list[dict[str, Any]]:
     if isinstance(ready, DomainError):
         return _as_reasons(ready)
-    if _is_tripped(ready):
+    if ready.tripped_already:
         return [_TRIPPED_ALREADY]
     frozen = (target.terminal_id, target.op)
     if ready.cut is not None:
@@ -218,14 +232,9 @@ def _against(target: CampaignTarget, ready: Ready | DomainError) -> list[dict[st
     return [] if frozen == (ready.terminal_id, ready.step.op) and target.power_w is None else [_CHANGED]
 
 
-def _is_tripped(ready: Ready) -> bool:
-    """Tell whether a trip would take over what the service, or another person, has tripped."""
-    if ready.cut is not Cut.TRIP:
-        return False
-    return any(
-        one.round == ready.step.args["round"] and (one.relay == "0" or one.trip_in_flight)
-        for one in ready.facts.rounds
-    )
+def _may_pass(campaign: Campaign, target: CampaignTarget, reasons: Sequence[dict[str, Any]]) -> bool:
+    in_this_wave = target.wave == campaign.wave and target.after_s + POSTPONED_S < WAVE_LASTS_S
+    return in_this_wave and {one["code"] for one in reasons} <= _PASSES
 
 
 def _as_reasons(refusal: DomainError) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from app.campaigns.models import Campaign, CampaignTarget
-from app.campaigns.rules import PROGRESS, CampaignState, Counts, NoSuchCampaign, Progress
+from app.campaigns.rules import PROGRESS, CampaignState, Counts, NoSuchCampaign, Progress, standing_digest
 from app.commands.models import Command
 from app.commands.rules import RECALLABLE, CommandClass
 from app.customers.models import Customer, SupplyContract, SupplyPoint
@@ -126,6 +126,16 @@ def counts(session: Session, campaign_id: UUID, *, until_wave: int | None = None
     for row in session.execute(wanted):
         counted[_progress(row[0], left_out=row[1])] += row[2]
     return Counts(**counted)
+
+
+def standing_of(campaign: Campaign, *, counts: Counts) -> str:
+    """Return the digest of where and why a campaign stands, to which its resumption is bound."""
+    return standing_digest(
+        list_digest=campaign.list_digest,
+        stopped_because=campaign.stopped_because,
+        wave=campaign.wave,
+        counts=counts,
+    )
 
 
 def why_left_out(session: Session, campaign_id: UUID) -> dict[str, int]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.campaigns import queries, service
 from app.campaigns.rules import CampaignState
-from app.campaigns.schemas import AnyCampaign, CampaignProgress, CampaignShown, Stop, TargetShown
+from app.campaigns.schemas import AnyCampaign, CampaignProgress, CampaignShown, Resume, Stop, TargetShown
 from app.http.idempotency import Keyed
 from app.http.paging import Page, Paging, page_of
 from app.http.policies import CurrentPerson, allow, signed_in
@@ -83,10 +83,11 @@ def stop_campaign(campaign_id: UUID, wanted: Stop, session: Db, now: Now, person
     dependencies=[allow(Role.OPERATOR, Role.APPROVER, keys=False)],
 )
 def resume_campaign(
-    campaign_id: UUID, session: Db, now: Now, settings: AppSettings, person: CurrentPerson
+    campaign_id: UUID, wanted: Resume, session: Db, now: Now, settings: AppSettings, person: CurrentPerson
 ) -> CampaignProgress:
-    """After a look at why it was stopped; cuts go on by another person than who made it, within a day."""
-    service.resume(session, campaign_id, by=person.id, pace=Pace.of(settings), now=now)
+    """After a look at why it was stopped; cuts are let go on by an approver who has not made it, within a day."""
+    resumed = service.Resumed(by=person.id, approves=Role.APPROVER in person.roles, standing=wanted.standing)
+    service.resume(session, campaign_id, resumed, pace=Pace.of(settings), now=now)
     return progress_of(session, campaign_id)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -28,6 +28,9 @@ FEEDER_PAUSE_S = 5
 _ABORT_REFUSED_PERCENT = 2
 _ABORT_UNKNOWN_PERCENT = 5
 _ABORT_CALLED_BACK_PERCENT = 5
+
+#: A target that cannot be asked for a moment is looked at again after so many seconds, until its wave has lasted.
+POSTPONED_S = 15
 
 #: What needs a second person, and what gives supply back.
 CUTS = frozenset({Action.LIMIT, Action.TRIP})
@@ -205,8 +208,21 @@ class AnotherResumes(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "You have made this campaign, and a second person looks before its cuts go on.",
-            remedy="Ask another operator or an approver to look at it and to resume it.",
+            "It cuts, so an approver who has not made it looks before it goes on.",
+            remedy="Ask another approver to look at it and to resume it.",
+        )
+
+
+class WentOnSince(Conflict):
+    """Whoever lets it go on has looked at something else."""
+
+    title = "That is not how the campaign stands"
+
+    def __init__(self, *, standing: str) -> None:
+        super().__init__(
+            "It was stopped for another reason, or some of its targets are further than when you looked.",
+            remedy="Read GET /api/v1/campaigns/{id}, and send the `standing` that it shows.",
+            standing=standing,
         )
 
 
@@ -261,6 +277,15 @@ def why_abort(counts: Counts) -> str | None:
     if counts.called_back and counts.called_back * 100 >= _ABORT_CALLED_BACK_PERCENT * counts.ordered:
         return f"{counts.called_back} of {counts.ordered} were taken back, {_ABORT_CALLED_BACK_PERCENT} % or more"
     return None
+
+
+def standing_digest(*, list_digest: str, stopped_because: str | None, wave: int, counts: Counts) -> str:
+    """Return what the resumption of a campaign is bound to: SHA-256, in hex, of where and why it stands.
+
+    One more that refused, or another reason to stop, gives another digest.
+    """
+    said = {"list_digest": list_digest, "because": stopped_because, "wave": wave, "counts": asdict(counts)}
+    return hashlib.sha256(canonical(said).encode()).hexdigest()
 
 
 def list_digest(targets: Iterable[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.campaigns.books import Meant
-from app.campaigns.queries import CampaignSeen, TargetSeen
+from app.campaigns.queries import CampaignSeen, TargetSeen, standing_of
 from app.campaigns.rules import CampaignState, Counts, Progress, wave_sizes
 from app.campaigns.service import Choice
 from app.commands.rules import CommandState, Op
@@ -104,6 +104,14 @@ class Stop(BaseModel):
     reason: Sentence = Field(examples=["the grid has recovered"])
 
 
+class Resume(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    standing: str = Field(
+        pattern="^[0-9a-f]{64}$", description="the `standing` that GET /api/v1/campaigns/{id} has shown you"
+    )
+
+
 class CountsShown(BaseModel):
     """How many targets are how far."""
 
@@ -145,6 +153,7 @@ class CampaignProgress(CampaignShown):
     """A campaign and how far it is; of a draft, what the dry run found."""
 
     progress: CountsShown
+    standing: str = Field(description="SHA-256 of where and why it stands; to resume it, send what you were shown")
     left_out_because: dict[str, int] = Field(description="how many are left out for which reason")
     power_at_stake_w: int = Field(description="what the targets would lose in all")
 
@@ -153,6 +162,7 @@ class CampaignProgress(CampaignShown):
         return cls(
             **_shown(seen),
             progress=CountsShown(**asdict(counts)),
+            standing=standing_of(seen.campaign, counts=counts),
             left_out_because=because,
             power_at_stake_w=power_w,
         )

@@ -31,6 +31,7 @@ from app.campaigns.rules import (
     NothingToGiveBack,
     NotInThatState,
     TooLateToResume,
+    WentOnSince,
     list_digest,
     why_abort,
 )
@@ -65,6 +66,15 @@ class Choice:
     office: str | None = None
     feeder: str | None = None
     stage: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """Who lets a campaign go on, whether they may approve cuts, and how it stood when they looked."""
+
+    by: UUID
+    approves: bool
+    standing: str
 
 
 def make(session: Session, choice: Choice, meant: Meant, *, pace: Pace, now: datetime) -> Campaign:
@@ -118,25 +128,28 @@ def stop(session: Session, campaign_id: UUID, *, by: UUID, because: str, now: da
     return campaign
 
 
-def resume(session: Session, campaign_id: UUID, *, by: UUID, pace: Pace, now: datetime) -> Campaign:
+def resume(session: Session, campaign_id: UUID, resumed: Resumed, *, pace: Pace, now: datetime) -> Campaign:
     """Let a stopped campaign go on where it was; what it took back itself, or was not heard, is ordered anew.
 
     What was refused or unknown so far has been looked at, and stops it no second time.
 
     Raises:
         NoSuchCampaign, NotInThatState: it is not stopped.
-        AnotherResumes: it cuts, and this person has made it.
+        AnotherResumes: it cuts, and this person has made it or is no approver.
+        WentOnSince: this person has looked at something else.
         TooLateToResume: it cuts, and began more than a day ago.
         ListChanged: its list is not the one that was made.
     """
     campaign = _locked(session, campaign_id, needed=(CampaignState.STOPPED,))
     began = campaign.started_at or now
     if Action(campaign.action) in CUTS:
-        if campaign.made_by == by:
+        if campaign.made_by == resumed.by or not resumed.approves:
             raise AnotherResumes
         if now - began > pace.clock.lived(RESUMED_WITHIN_S):
             raise TooLateToResume(started_at=began)
     refuse_changed_list(session, campaign)
+    if resumed.standing != queries.standing_of(campaign, counts=queries.counts(session, campaign.id)):
+        raise WentOnSince(standing=resumed.standing)
     session.execute(_AGAIN, {"id": campaign.id})
     session.expire_all()
     campaign.looked_at = asdict(queries.counts(session, campaign.id))

@@ -119,6 +119,19 @@ class RoundNotFitted(Refused):
         )
 
 
+class RoundTripped(Conflict):
+    """A trip by hand is lifted by hand; what the service has tripped it gives back itself after a purchase."""
+
+    title = "The round is tripped already"
+
+    def __init__(self, *, round_no: int) -> None:
+        super().__init__(
+            f"Round {round_no} is open, or a trip of it is on its way; a second order would take it over.",
+            remedy="Nothing needs to be done; order another round if more load must go.",
+            round=round_no,
+        )
+
+
 class LimitOutOfRange(Refused):
     """A limit below the safe load would cut what must never be cut; one above the capacity limits nothing."""
 

@@ -35,6 +35,7 @@ from app.orders.rules import (
     NoticeOnItsWay,
     NotUnderContract,
     Order,
+    RoundTripped,
     TerminalRetired,
     notice_kind_of,
     step_of,
@@ -58,6 +59,14 @@ class Ready:
     def needs_two(self) -> bool:
         return self.cut is not None or self.step.op == Op.CREDIT
 
+    @property
+    def tripped_already(self) -> bool:
+        """Whether a trip would take over what the service, or another person, has tripped or is tripping."""
+        if self.cut is not Cut.TRIP:
+            return False
+        wanted = self.step.args["round"]
+        return any(one.round == wanted and (one.relay == "0" or one.trip_in_flight) for one in self.facts.rounds)
+
 
 def would_give(session: Session, order: Order, *, pace: Pace, now: datetime) -> Ready:
     """Say what an order would do; nothing is written or locked.
@@ -66,6 +75,7 @@ def would_give(session: Session, order: Order, *, pace: Pace, now: datetime) -> 
         NoSuchSupplyPoint, NotUnderContract, NoTerminalFitted, TerminalRetired: there is nothing to command.
         RoundNotFitted, LimitOutOfRange, NoticeTooShort, EndsInThePast: an argument does not fit.
         NoticeOnItsWay, CreditOnItsWay: it would take the place of what has not arrived.
+        RoundTripped: there is nothing left to trip.
     """
     point_id = customer_queries.supply_point(session, order.supply_point_id).id
     contract = customer_queries.open_contract_of(session, point_id)
@@ -76,7 +86,10 @@ def would_give(session: Session, order: Order, *, pace: Pace, now: datetime) -> 
     step = step_of(order, facts, capacity_w=capacity_w(contract.capacity_kva), now=now)
     step = _mind_the_slot(session, terminal.id, step, kind=notice_kind_of(order))
     braked = operator_is_braked(session, order.requested_by)
-    return _ready(step, facts, terminal_id=terminal.id, braked=braked, now=now)
+    ready = _ready(step, facts, terminal_id=terminal.id, braked=braked, now=now)
+    if ready.tripped_already:
+        raise RoundTripped(round_no=step.args["round"])
+    return ready
 
 
 def would_give_each(
@@ -84,7 +97,8 @@ def would_give_each(
 ) -> list[Ready | DomainError]:
     """Say what each of many orders of one person would do, or what refuses it, in the order in which they came.
 
-    It asks for all of them together, and leaves what may be on its way in a slot to the moment of giving.
+    It asks for all of them together, and leaves what may be on its way in a slot to the moment of giving. Of a round
+    that is tripped already the answer tells.
     """
     ids = [order.supply_point_id for order in orders]
     pictures = load_control_queries.pictures(

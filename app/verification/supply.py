@@ -81,6 +81,31 @@ SUPPLY = (
                                           AND target.op = command.op AND target.args = command.args)))
         """,
     ),
+    Invariant(
+        name="P5 decided in the record",
+        says="what two persons, or one alone, stand behind is told by the record: asked for, and decided by another",
+        query="""
+            SELECT approval.id AS approval_id, approval.kind, approval.state
+              FROM approvals AS approval
+              LEFT JOIN (VALUES ('approved', 'approval.approved'), ('alone', 'approval.bypassed')) AS named (state, action)
+                     ON named.state = approval.state
+             WHERE approval.state IN ('approved', 'alone')
+               AND (approval.state = 'approved' AND approval.decided_at > approval.lapses_at
+                    OR NOT EXISTS (
+                       SELECT FROM audit_events AS event
+                        CROSS JOIN LATERAL (SELECT jsonb_or_null(event.payload)->'after' AS told OFFSET 0) AS read
+                        WHERE event.subject_kind = 'approval' AND event.subject = CAST(approval.id AS text)
+                          AND event.action = named.action AND told->>'digest' = approval.digest
+                          AND told->'wanted' = approval.wanted AND told->'result' = approval.result
+                          AND coalesce(event.actor_id, approval.decided_by, approval.requested_by)
+                              = coalesce(approval.decided_by, approval.requested_by))
+                    OR (approval.state = 'approved' AND NOT EXISTS (
+                        SELECT FROM audit_events AS event
+                         WHERE event.subject_kind = 'approval' AND event.subject = CAST(approval.id AS text)
+                           AND event.action = 'approval.asked' AND event.at = approval.requested_at
+                           AND coalesce(event.actor_id, approval.requested_by) = approval.requested_by)))
+        """,
+    ),
     # What was decided before there were policies says nothing of one.
     Invariant(
         name="P6 policies",

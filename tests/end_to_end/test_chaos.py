@@ -12,6 +12,7 @@ _WITHIN_S = 240
 
 
 @pytest.mark.takes(seconds=45)
+@pytest.mark.no_cover
 def test_what_is_killed_at_random_loses_and_doubles_nothing(short_folder: Path, tmp_path: Path) -> None:
     found = chaos("--seconds", "15", "--kills", "6", "--terminals", "5", folder=short_folder, out=tmp_path)
     assert found["kills"] >= 6

@@ -45,6 +45,7 @@ def town(database: Database, cluster: NatsCluster, tmp_path: Path) -> Iterator[T
 
 # One test, since three servers need seconds until they have agreed who leads.
 @pytest.mark.takes(seconds=26)
+@pytest.mark.no_cover
 def test_on_a_cluster_a_terminal_reaches_its_own_alone_and_nodes_killed_under_load_lose_nothing(
     town: Town, cluster: NatsCluster
 ) -> None:

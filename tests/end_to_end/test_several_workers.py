@@ -59,6 +59,7 @@ def halves(town: Town) -> bool:
 
 
 @pytest.mark.takes(seconds=25)
+@pytest.mark.no_cover
 def test_workers_that_are_killed_or_frozen_lose_nothing_and_no_order_is_sent_by_two(
     town: Town, witness: Witness
 ) -> None:

@@ -1,19 +1,20 @@
 """The same step for many: a frozen list, a dry run, waves, a stop by itself and by hand, and the way back."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
 import pytest
-from databases import Database
 from desk import Desk, a_desk, refusal
 from factories import a_live_terminal, a_person, a_purchase
+from httpx import Response
 from outbox import later
 from people import bearer
 from prometheus_client import REGISTRY
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
-from town import Town, a_town
+from town import Town, Towns
 
 from app.campaigns import sweep
 from app.clock import Clock
@@ -21,6 +22,7 @@ from app.commands.rules import AckStep
 from app.commands.service import Answer, note_answers
 from app.customers.models import SupplyContract
 from app.database import new_id, transaction
+from app.embedded.postgres import EmbeddedPostgres
 from app.roles import Role
 from app.verification import INVARIANTS, find_broken
 
@@ -28,9 +30,16 @@ WIDE_OPEN = "UPDATE brake_limits SET cuts_per_hour = 10000, power_w_per_hour = 1
 LIMIT = {"action": "limit", "power_w": 100_000, "reason": "the grid is short"}
 
 
+@pytest.fixture(scope="module")
+def towns(postgres: EmbeddedPostgres, template_database: str) -> Iterator[Towns]:
+    with ExitStack() as stack:
+        yield Towns(postgres=postgres, template=template_database, points=15, stack=stack)
+
+
 @pytest.fixture
-def town(database: Database) -> Town:
-    return a_town(database, points=15)
+def town(towns: Towns) -> Iterator[Town]:
+    with towns.another() as copied:
+        yield copied
 
 
 @pytest.fixture
@@ -39,8 +48,8 @@ def a_town_is_there(town: Town) -> None:
 
 
 @pytest.fixture
-def desk(database: Database) -> Iterator[Desk]:
-    with a_desk(database, staff=[Role.OPERATOR, Role.APPROVER, Role.AUDITOR]) as opened:
+def desk(town: Town) -> Iterator[Desk]:
+    with a_desk(town.database, staff=[Role.OPERATOR, Role.APPROVER, Role.AUDITOR]) as opened:
         yield opened
 
 
@@ -179,9 +188,8 @@ def test_a_first_terminal_that_refuses_stops_it_before_the_second(town: Town, de
     sweep.count(town.database.engine)
     assert REGISTRY.get_sample_value("wattgate_campaigns", {"state": "stopped"}) == 1
     # Who made it does not let it go on; another looks, and the same refusal stops it no second time.
-    resume = f"/campaigns/{campaign['id']}/resume"
-    assert refusal(desk.post(resume, {}, role=Role.OPERATOR)) == (403, "another-resumes")
-    assert desk.post(resume, {}, role=Role.APPROVER).json()["state"] == "running"
+    assert refusal(resume(desk, stopped, role=Role.OPERATOR)) == (403, "another-resumes")
+    assert resume(desk, stopped).json()["state"] == "running"
     finished = until(town, desk, campaign, "finished")
     assert (finished["progress"]["done"], finished["progress"]["refused"]) == (14, 1)
 
@@ -229,7 +237,7 @@ def test_a_person_stops_it_and_what_is_armed_is_called_back(town: Town, desk: De
     (command,) = [one for one in desk.get("/commands").json()["items"] if one["op"] == "limit"]
     assert [one["code"] for one in command["held"]] == ["campaign_stopped"]
     assert refusal(desk.post(stop, {"reason": "once more"}, role=Role.APPROVER)) == (409, "not-in-that-state")
-    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
+    resumed(desk, campaign)
     assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
 
 
@@ -245,9 +253,36 @@ def test_the_brake_holds_the_campaign_and_drops_no_target(town: Town, desk: Desk
     write(town, WIDE_OPEN)
     write(town, "UPDATE brake_pulls SET released_at = now(), released_by = (SELECT id FROM staff_members LIMIT 1),"
                 " released_because = 'looked'")  # fmt: skip
-    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
+    resumed(desk, campaign)
     assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
     assert sorted(one.terminal_id for one in town.cuts) == sorted(town.terminals)
+
+
+def test_who_cannot_be_reached_for_a_moment_is_asked_again_in_the_same_wave(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    started(desk, campaign)
+    away = {"id": targets(desk, campaign)[-1]["supply_point_id"]}
+    offline = """UPDATE terminal_live SET online = {online}
+                  WHERE terminal_id = (SELECT id FROM terminals WHERE supply_point_id = :id)"""
+    write(town, offline.format(online=False), **away)
+    for _ in range(60):
+        goes_on(town)
+        if seen(desk, campaign)["progress"]["done"] == 14:
+            break
+    so_far = seen(desk, campaign)["progress"]
+    assert (so_far["done"], so_far["waiting"], so_far["left_out"]) == (14, 1, 0)
+    write(town, offline.format(online=True), **away)
+    assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
+
+
+def test_who_cannot_be_reached_all_through_the_wave_is_left_out(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    started(desk, campaign)
+    write(town, "UPDATE terminal_live SET online = false WHERE terminal_id = 'SH-0007'")
+    finished = until(town, desk, campaign, "finished")
+    assert (finished["progress"]["done"], finished["left_out_because"]) == (14, {"unreachable": 1})
 
 
 def test_who_has_bought_since_the_list_was_made_is_left_out(town: Town, desk: Desk) -> None:
@@ -321,8 +356,7 @@ def test_a_campaign_of_cuts_is_not_resumed_the_next_day(town: Town, desk: Desk) 
     started(desk, campaign)
     desk.post(f"/campaigns/{campaign['id']}/stop", {"reason": "a doubt"}, role=Role.OPERATOR)
     write(town, "UPDATE campaigns SET started_at = started_at - interval '25 h'")
-    late = desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER)
-    assert refusal(late) == (409, "too-late-to-resume")
+    assert refusal(resume(desk, seen(desk, campaign))) == (409, "too-late-to-resume")
 
 
 @pytest.mark.parametrize(
@@ -357,7 +391,10 @@ def test_only_operators_make_campaigns_and_there_is_no_other(town: Town, desk: D
     started(desk, campaign)
     desk.post(f"/campaigns/{campaign['id']}/stop", {"reason": "a doubt"}, role=Role.OPERATOR)
     desk.headers[Role.OPERATOR] = header
-    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.OPERATOR).status_code == 200
+    assert refusal(resume(desk, seen(desk, campaign), role=Role.OPERATOR)) == (403, "another-resumes")
+    # An approver lets go on what was looked at, not what it has become since.
+    assert refusal(resume(desk, campaign)) == (409, "went-on-since")
+    resumed(desk, campaign)
 
 
 def stopped_by_hand(desk: Desk, campaign: dict[str, Any]) -> None:
@@ -365,8 +402,12 @@ def stopped_by_hand(desk: Desk, campaign: dict[str, Any]) -> None:
     assert answer.status_code == 200
 
 
+def resume(desk: Desk, shown: dict[str, Any], *, role: Role = Role.APPROVER) -> Response:
+    return desk.post(f"/campaigns/{shown['id']}/resume", {"standing": shown["standing"]}, role=role)
+
+
 def resumed(desk: Desk, campaign: dict[str, Any]) -> None:
-    assert desk.post(f"/campaigns/{campaign['id']}/resume", {}, role=Role.APPROVER).status_code == 200
+    assert resume(desk, seen(desk, campaign)).status_code == 200
 
 
 def until_wave(town: Town, desk: Desk, campaign: dict[str, Any], wave: int) -> None:

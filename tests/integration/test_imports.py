@@ -293,6 +293,8 @@ def test_what_is_no_such_file_is_refused(desk: Desk) -> None:
     assert faults_of(send(desk, "terminals", file))[0] == (1, "heading_unknown")
 
 
+@pytest.mark.takes(seconds=12)
+@pytest.mark.no_cover
 def test_a_fault_in_line_ten_thousand_leaves_nothing(desk: Desk) -> None:
     lines = [a_customer_line(number) for number in range(9999)]
     lines[-1]["industry"] = "magic"

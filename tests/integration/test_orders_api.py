@@ -253,6 +253,13 @@ def test_an_order_that_does_not_fit_is_refused(desk: Desk, body: dict[str, Any],
     assert (desk.count("commands"), desk.count("notices")) == (before, 0)
 
 
+def test_a_round_that_is_tripped_already_is_not_taken_over_by_hand(desk: Desk) -> None:
+    point_id = a_site(desk, state=a_state(rounds="01------"))
+    notices_served(desk, point_id)
+    assert refusal(give(desk, order(point_id, "trip", round=1))) == (409, "round-tripped")
+    assert refusal(give(desk, order(point_id, "trip", round=2))) == (409, "two-persons-needed")
+
+
 def test_where_there_is_nothing_to_command(desk: Desk) -> None:
     assert refusal(give(desk, order(new_id(), "remind"))) == (404, "no-such-supply-point")
     with transaction(desk.database.engine) as session:
