@@ -452,8 +452,9 @@ def issued_by_two(session: Session, new: NewCommand, *, clock: Clock, now: datet
     session.add(approval)
     session.flush()
     command = commands.issue(session, replace(new, approval_id=approval.id), clock=clock, now=now)
+    approver = a_person(session, role=Role.APPROVER)
     approval.state, approval.result = ApprovalState.APPROVED, {"command_ids": [str(command.id)]}
-    approval.decided_by, approval.decided_at = a_person(session, role=Role.APPROVER).id, now
+    approval.decided_by, approval.decided_at = approver.id, now
     session.flush()
     return command
 
