@@ -104,7 +104,10 @@ class Ground:
         path.write_text(json.dumps(fleet))
         with self._child("fleet", ["-m", "simulators", str(path), "--quiet"]) as child:
             yield child
-        # For each of thousands of subscriptions that end the broker looks through the others: a fresh one is ready.
+        self.renew_broker()
+
+    def renew_broker(self) -> None:
+        """Take a fresh one: for each of thousands of subscriptions that end the broker looks through the others."""
         self.broker.kill()
         self.broker.start()
 

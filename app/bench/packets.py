@@ -33,10 +33,14 @@ class Packet(NamedTuple):
         return int.from_bytes(self.body[:2], "big")
 
 
-def connect(client_id: str, *, user: str, password: str, keepalive_s: int = 60) -> bytes:
-    """Write CONNECT for a clean session."""
-    fields = b"".join(_text(one) for one in (client_id, user, password))
-    return _packet(0x10, b"\x00\x04MQTT\x04\xc2" + keepalive_s.to_bytes(2, "big") + fields)
+def connect(
+    client_id: str, *, user: str, password: str, will: tuple[str, bytes] | None = None, keepalive_s: int = 60
+) -> bytes:
+    """Write CONNECT for a clean session; a last will is a topic and a payload, with quality of service 1."""
+    flags = 0xC2 if will is None else 0xCE
+    testament = b"" if will is None else _text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
+    fields = _text(client_id) + testament + _text(user) + _text(password)
+    return _packet(0x10, b"\x00\x04MQTT\x04" + bytes([flags]) + keepalive_s.to_bytes(2, "big") + fields)
 
 
 def subscribe(topic: str) -> bytes:
