@@ -61,6 +61,14 @@ _ADD_STEP = text("""
     INSERT INTO command_steps (id, command_id, step, at, detail) VALUES (:id, :command_id, :step, :at, '{}')
 """)
 
+_OVERTAKEN = text("""
+    SELECT command.id FROM commands AS command
+     WHERE command.id = ANY(:ids)
+       AND EXISTS (SELECT FROM commands AS newer
+                    WHERE newer.terminal_id = command.terminal_id AND newer.slot = command.slot
+                      AND newer.version > command.version AND newer.verified_at IS NOT NULL)
+""")
+
 
 class NotRecallable(Conflict):
     """A command is called back only while nothing that acts has been sent, and a credit never is."""
@@ -310,17 +318,12 @@ def weigh(session: Session, evidence: dict[str, Evidence], *, clock: Clock, now:
 
 def _end_overtaken(session: Session, executed: Sequence[Command], *, now: datetime) -> None:
     """End what was carried out and undone by a newer command before anything showed it: nothing ever will."""
+    waiting = [command.id for command in executed if command.ended_at is None]
+    if not waiting:
+        return
+    overtaken = set(session.scalars(_OVERTAKEN, {"ids": waiting}))
     for command in executed:
-        if command.ended_at is None and session.scalar(
-            select(Command.id)
-            .where(
-                Command.terminal_id == command.terminal_id,
-                Command.slot == command.slot,
-                Command.version > command.version,
-                Command.verified_at.is_not(None),
-            )
-            .limit(1)
-        ):
+        if command.id in overtaken:
             command.ended_at = now
             _note_step(session, command.id, step="overtaken", at=now)
     session.flush()

@@ -8,9 +8,8 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.database import new_id
-from app.load_control import queries
 from app.load_control.facts import Facts
-from app.load_control.models import StageDecisionRecord
+from app.load_control.models import ControlState, StageDecisionRecord
 from app.load_control.queries import Picture
 from app.load_control.rules import StageDecision
 
@@ -19,12 +18,12 @@ _PASSING = frozenset({"round_in_flight", "round_pause", "retry_pause"})
 
 
 def record(
-    session: Session, picture: Picture, decision: StageDecision, *, trigger: str, now: datetime
+    session: Session, before: ControlState, picture: Picture, decision: StageDecision, *, trigger: str, now: datetime
 ) -> UUID | None:
-    """Store the state, and the decision where it says anything new; returns the decision's id then."""
-    before = queries.control_state(session, picture.supply_point_id)
-    if before is None:
-        raise LookupError(f"supply point {picture.supply_point_id} is not under control")
+    """Note the state, and the decision where it says anything new; returns the decision's id then.
+
+    The caller flushes, once for all the points that it decides about.
+    """
     because = [reason.as_json() for reason in decision.because]
     held = [reason.as_json() for reason in decision.held]
     news = (
@@ -56,7 +55,6 @@ def record(
     before.held = held
     before.look_again_at = decision.look_again_at
     before.look_again_at_wh = decision.look_again_at_wh
-    session.flush()
     return decision_id
 
 

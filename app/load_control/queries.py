@@ -309,6 +309,15 @@ def control_state(session: Session, supply_point_id: UUID) -> ControlState | Non
     return session.get(ControlState, supply_point_id)
 
 
+def control_states(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, ControlState]:
+    """Return the states of many supply points as they are in the database now."""
+    found = session.scalars(
+        select(ControlState).where(ControlState.supply_point_id.in_(list(supply_point_ids))),
+        execution_options={"populate_existing": True},
+    )
+    return {state.supply_point_id: state for state in found}
+
+
 def decisions_of(session: Session, supply_point_id: UUID, *, limit: int) -> list[StageDecisionRecord]:
     """Return the latest decisions, newest first."""
     rows = session.scalars(

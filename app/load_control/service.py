@@ -173,11 +173,14 @@ def reassess(
         return []
     customers.lock_supply_points(session, supply_point_ids)
     decided = []
+    states = queries.control_states(session, supply_point_ids)
     for picture in _pictures(session, supply_point_ids, pace, now=now):
         decision = decide_stage(picture.facts, now=now)
-        decision_id = books.record(session, picture, decision, trigger=trigger, now=now)
+        before = states[picture.supply_point_id]
+        decision_id = books.record(session, before, picture, decision, trigger=trigger, now=now)
         _act(session, picture, decision, decision_id=decision_id, pace=pace, now=now)
         decided.append(decision)
+    session.flush()
     return decided
 
 
