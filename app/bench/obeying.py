@@ -159,6 +159,7 @@ class _Fleet:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._address = {"host": task["host"], "port": task["port"]}
+        self._qos: int = task["subscribe_qos"]
         self._terminals = [_Terminal(one) for one in task["terminals"]]
         self._selector = selectors.DefaultSelector()
         self._selector.register(sys.stdin, selectors.EVENT_READ)
@@ -243,7 +244,7 @@ class _Fleet:
         if packet.kind == packets.CONNACK:
             if packet.body[-1]:
                 raise ConnectionError("refused")
-            line.add(packets.subscribe(topics.all_down(line.terminal.id)))
+            line.add(packets.subscribe(topics.all_down(line.terminal.id), qos=self._qos))
         elif packet.kind == packets.SUBACK:
             line.open = True
             self._shaking -= 1
@@ -253,7 +254,8 @@ class _Fleet:
             self._beating.append(line)
             self._connect_some()
         elif packet.kind == packets.PUBLISH:
-            line.add(packets.puback(packet.number))
+            if packet.number:
+                line.add(packets.puback(packet.number))
             if self._counts:
                 self._count()
             elif self._obeys:

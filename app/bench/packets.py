@@ -14,6 +14,7 @@ class Packet(NamedTuple):
 
     kind: int
     body: bytes
+    flags: int = 0
 
     @property
     def topic(self) -> str:
@@ -21,12 +22,12 @@ class Packet(NamedTuple):
 
     @property
     def number(self) -> bytes:
-        """Return the packet identifier of a message with quality of service 1."""
-        return self.body[2 + self._topic_length : 4 + self._topic_length]
+        """Return the packet identifier of a message; empty with quality of service 0, which asks for no answer."""
+        return self.body[2 + self._topic_length : 4 + self._topic_length] if self.flags & 0x06 else b""
 
     @property
     def payload(self) -> bytes:
-        return self.body[4 + self._topic_length :]
+        return self.body[2 + len(self.number) + self._topic_length :]
 
     @property
     def _topic_length(self) -> int:
@@ -43,8 +44,8 @@ def connect(
     return _packet(0x10, b"\x00\x04MQTT\x04" + bytes([flags]) + keepalive_s.to_bytes(2, "big") + fields)
 
 
-def subscribe(topic: str) -> bytes:
-    return _packet(0x82, b"\x00\x01" + _text(topic) + b"\x01")
+def subscribe(topic: str, *, qos: int = 1) -> bytes:
+    return _packet(0x82, b"\x00\x01" + _text(topic) + bytes([qos]))
 
 
 def publish(topic: str, payload: bytes, *, number: int) -> bytes:
@@ -70,7 +71,7 @@ class Reader:
             body, end = found
             if end > len(self._rest):
                 break
-            yield Packet(self._rest[start] >> 4, bytes(self._rest[body:end]))
+            yield Packet(self._rest[start] >> 4, bytes(self._rest[body:end]), self._rest[start] & 0x0F)
             start = end
         del self._rest[:start]
 
