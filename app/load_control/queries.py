@@ -131,6 +131,14 @@ class Picture(NamedTuple):
     facts: Facts
 
 
+class StateBefore(NamedTuple):
+    """The stage of a supply point by the last decision, with its reasons as they are stored."""
+
+    stage: str
+    because: list[dict[str, Any]]
+    held: list[dict[str, Any]]
+
+
 class Site(NamedTuple):
     """A supply point as people look at it: whose it is, what it holds, its stage, what its terminal told."""
 
@@ -309,13 +317,14 @@ def control_state(session: Session, supply_point_id: UUID) -> ControlState | Non
     return session.get(ControlState, supply_point_id)
 
 
-def control_states(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, ControlState]:
-    """Return the states of many supply points as they are in the database now."""
-    found = session.scalars(
-        select(ControlState).where(ControlState.supply_point_id.in_(list(supply_point_ids))),
-        execution_options={"populate_existing": True},
+def states_before(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, StateBefore]:
+    """Return what was decided last about many supply points."""
+    rows = session.execute(
+        select(ControlState.supply_point_id, ControlState.stage, ControlState.because, ControlState.held).where(
+            ControlState.supply_point_id.in_(list(supply_point_ids))
+        )
     )
-    return {state.supply_point_id: state for state in found}
+    return {row.supply_point_id: StateBefore(row.stage, row.because, row.held) for row in rows}
 
 
 def decisions_of(session: Session, supply_point_id: UUID, *, limit: int) -> list[StageDecisionRecord]:

@@ -173,14 +173,14 @@ def reassess(
         return []
     customers.lock_supply_points(session, supply_point_ids)
     decided = []
-    states = queries.control_states(session, supply_point_ids)
+    before = queries.states_before(session, supply_point_ids)
+    records = books.Records(trigger=trigger, now=now)
     for picture in _pictures(session, supply_point_ids, pace, now=now):
         decision = decide_stage(picture.facts, now=now)
-        before = states[picture.supply_point_id]
-        decision_id = books.record(session, before, picture, decision, trigger=trigger, now=now)
+        decision_id = records.add(before[picture.supply_point_id], picture, decision)
         _act(session, picture, decision, decision_id=decision_id, pace=pace, now=now)
         decided.append(decision)
-    session.flush()
+    records.write(session)
     return decided
 
 
