@@ -102,9 +102,7 @@ def _terminals(ground: Ground) -> Iterator[Program]:
     task = {
         **_broker(ground),
         "subscribe_qos": _SUBSCRIBE_QOS,
-        "terminals": [
-            {**known[one.terminal_id], "password": ground.credential(one)} for one in ground.customers
-        ],
+        "terminals": [{**known[one.terminal_id], "password": ground.credential(one)} for one in ground.customers],
     }
     with Program("obeying", task, folder=ground.folder) as terminals:
         terminals.wait_ready(within_s=60)

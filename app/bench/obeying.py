@@ -124,9 +124,7 @@ class _Line:
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect_ex((host, port))
-        greeting = packets.connect(
-            terminal.id, user=terminal.id, password=terminal.password, will=terminal.will()
-        )
+        greeting = packets.connect(terminal.id, user=terminal.id, password=terminal.password, will=terminal.will())
         self._out += greeting
 
     @property

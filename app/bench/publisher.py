@@ -1,4 +1,4 @@
-"""The bare counterpart of the dispatcher: one raw publisher that hands ready payloads to the broker, as many in flight."""
+"""The bare counterpart of the dispatcher: a raw publisher of ready payloads, with as many in flight."""
 
 import json
 import socket

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Boolean, ColumnElement, Engine, and_, literal_column, not_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.clock import Clock, monotonic_s
 from app.commands import books, service
@@ -95,6 +95,24 @@ class Outgoing:
     token: bytes
 
 
+class _Claimed(NamedTuple):
+    """What is needed of a command to sign it."""
+
+    id: UUID
+    terminal_id: str
+    op: str
+    args: dict[str, Any]
+    slot: str
+    version: int
+    stage: str | None
+    reason: str
+    attempts: int
+
+    @classmethod
+    def columns(cls) -> list[InstrumentedAttribute[Any]]:
+        return [getattr(Command, name) for name in cls._fields]
+
+
 class Dispatcher:
     """Sends what is due, in rounds. Several may run side by side: each command is claimed by one."""
 
@@ -159,7 +177,7 @@ class Dispatcher:
     def _claim_harmless(self, session: Session) -> list[Outgoing]:
         now = self._clock.now()
         rows = session.execute(
-            select(Command, TerminalLive.session, TerminalLive.uptime_s, TerminalLive.seen_at)
+            select(*_Claimed.columns())
             .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
             .where(
                 Command.command_class != CommandClass.CUT,
@@ -176,26 +194,34 @@ class Dispatcher:
             .limit(_AT_ONCE)
             .with_for_update(of=Command, skip_locked=True)
         ).all()
-        commands = [command for command, *_ in rows]
-        signers = self._signers(session, commands)
-        return [self._do(command, signer=signers[command.terminal_id], now=now) for command in commands]
+        claimed = [_Claimed(*row) for row in rows]
+        if not claimed:
+            return []
+        signers = self._signers(session, {one.terminal_id for one in claimed})
+        due_at = {one.id: self._next_try_at(attempts=one.attempts + 1, now=now) for one in claimed}
+        books.note_tried(session, due_at)
+        return [self._told_to_do(one, signer=signers[one.terminal_id], now=now) for one in claimed]
 
-    def _signers(self, session: Session, commands: Sequence[Command]) -> dict[str, CommandSigner]:
+    def _signers(self, session: Session, terminal_ids: set[str]) -> dict[str, CommandSigner]:
         """Choose for each terminal the key that it is known to trust."""
-        terminal_ids = {command.terminal_id for command in commands}
         if self._keys.previous is None:
             return dict.fromkeys(terminal_ids, self._keys.current)
         known = kids_trusted(session, terminal_ids)
         return {terminal_id: self._keys.signer_for(known.get(terminal_id)) for terminal_id in terminal_ids}
 
     def _signer_of(self, session: Session, command: Command) -> CommandSigner:
-        return self._signers(session, [command])[command.terminal_id]
+        return self._signers(session, {command.terminal_id})[command.terminal_id]
 
     def _do(self, command: Command, *, signer: CommandSigner, now: datetime) -> Outgoing:
         command.attempts += 1
         command.held, command.held_since = None, None
-        wait_s = next_try_s(attempts=command.attempts, chance=self._random.random())
-        command.due_at = now + self._clock.lived(wait_s)
+        command.due_at = self._next_try_at(attempts=command.attempts, now=now)
+        return self._told_to_do(command, signer=signer, now=now)
+
+    def _next_try_at(self, *, attempts: int, now: datetime) -> datetime:
+        return now + self._clock.lived(next_try_s(attempts=attempts, chance=self._random.random()))
+
+    def _told_to_do(self, command: "Command | _Claimed", *, signer: CommandSigner, now: datetime) -> Outgoing:
         expires_at = now + self._clock.lived(_RESTORE_VALID_S)
         return self._signed(command, Step.DO, signer=signer, now=now, expires_at=expires_at)
 
@@ -286,7 +312,7 @@ class Dispatcher:
 
     def _signed(
         self,
-        command: Command,
+        command: "Command | _Claimed",
         step: Step,
         *,
         signer: CommandSigner,

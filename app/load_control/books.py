@@ -51,13 +51,9 @@ class Records:
         because = [reason.as_json() for reason in decision.because]
         held = [reason.as_json() for reason in decision.held]
         softer_or_harder = before.stage != decision.stage.word
-        news = (
-            softer_or_harder
-            or _codes(before.because) != _codes(because)
-            or _codes(before.held) != _codes(held)
-        )
+        news = softer_or_harder or _codes(before.because) != _codes(because) or _codes(before.held) != _codes(held)
         decision_id = new_id() if news else None
-        said = {"supply_point_id": str(picture.supply_point_id), "stage": decision.stage.word}
+        said: dict[str, Any] = {"supply_point_id": str(picture.supply_point_id), "stage": decision.stage.word}
         said |= {"because": because, "held": held}
         if decision_id is not None:
             self.decisions.append(
