@@ -1,7 +1,7 @@
 """What is kept of a decision: the stage with its reasons, and a record where it says anything new."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -85,19 +85,26 @@ def _codes(reasons: list[dict[str, Any]]) -> list[str]:
 
 def _shown(facts: Facts) -> dict[str, Any]:
     """Write the facts as JSON for the record: moments as text, spans in seconds."""
+    return {**_plain_fields(facts), "remaining_wh": facts.remaining_wh}
 
-    def plain(value: Any) -> Any:
-        match value:
-            case date():
-                return value.isoformat()
-            case timedelta():
-                return int(value.total_seconds())
-            case dict():
-                return {name: plain(inner) for name, inner in value.items()}
-            case list() | tuple():
-                return [plain(inner) for inner in value]
-            case _:
-                return value
 
-    shown: dict[str, Any] = plain(asdict(facts))
-    return {**shown, "remaining_wh": facts.remaining_wh}
+def _plain_fields(value: Any) -> dict[str, Any]:
+    return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, int | str):
+        return value
+    if is_dataclass(value):
+        return _plain_fields(value)
+    match value:
+        case date():
+            return value.isoformat()
+        case timedelta():
+            return int(value.total_seconds())
+        case dict():
+            return {name: _plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case _:
+            return value
