@@ -166,7 +166,7 @@ class Worker:
             self._gave_up_s = monotonic_s()
             self._dispatcher.give_up()
         if self._link.connected:
-            self._dispatcher.run_once()
+            self._dispatcher.run_once(unread_s=self._ingest.lag_s())
 
     def _sweep(self) -> None:
         CONNECTED.set(self._link.connected)

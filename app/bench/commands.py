@@ -28,8 +28,8 @@ _POLL_S = 0.05
 _BARE_ROUNDS = 3
 #: One row that each sale changes grows slow within a transaction of thousands of them.
 _BOOKED_TOGETHER = 100
-#: As the contract has it on NATS. With 1 the embedded broker looks through thousands of consumers for each message; it
-#: lost a bare publisher's connection at 5,000 of them.
+#: As the contract has it on NATS. With 1 the embedded broker looks through thousands of consumers for each message:
+#: at 5,000 of them it threw even the bare publisher out.
 _SUBSCRIBE_QOS = 0
 
 _ANSWERING = "SELECT count(*) FROM terminal_live WHERE online AND commandable"
@@ -53,7 +53,10 @@ class _Reached(NamedTuple):
 
 
 def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict[str, Figure]:
-    """Give every terminal a credit at once, then again after all were away, and the same payloads by the broker alone."""
+    """Give every terminal a credit at once, then again after all were away; give the same payloads to the broker alone.
+
+    The sales are booked before: what they cost, the measure of purchases says.
+    """
     del short  # the ground is smaller then
     count = len(ground.customers)
     with _terminals(ground) as terminals:
