@@ -1,4 +1,4 @@
-"""Measures: credits a second to `executed` and to `verified`, and how long a region that was away waits for its own."""
+"""Measures: credits a second to `executed` and to `verified`, and how long a region that was away waits for them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ class _Reached(NamedTuple):
 
 
 def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict[str, Figure]:
-    """Give every terminal a credit at once, then again after all were away; give the same payloads to the broker alone.
+    """Give every terminal a credit at once, and again after all were away; then give the broker alone the payloads.
 
     The sales are booked before: what they cost, the measure of purchases says.
     """
@@ -94,7 +94,10 @@ def _rates(
     reached: _Reached, *, due_s: float, count: int, bare_per_s: float, tokens: dict[str, str]
 ) -> dict[str, Figure]:
     size = sum(map(len, tokens.values())) // len(tokens)
-    against = f"{bare_per_s:,.0f} of the same payloads/s by the broker alone to {count:,} sockets; {size} bytes each"
+    against = (
+        f"{bare_per_s:,.0f} of the same payloads/s by the broker alone to {count:,} sockets; {size} bytes each,"
+        f" subscriptions of QoS {_SUBSCRIBE_QOS}; for each command come back two answers and a heartbeat"
+    )
     found = {}
     for fact in ("executed", "verified"):
         per_s = count / (getattr(reached, f"{fact}_s") - due_s)
