@@ -284,9 +284,10 @@ def _follow_up(
         # What a terminal holds may differ from the books after whatever happened to it; the sweep compares. After the
         # locks: the sweep has a point's lock when it writes the row that is written here.
         load_control.look_again(session, _points_of(session, births), now)
-        command_books.retry_at_birth(session, births, now=now)
     if not concerned:
         return 0, []
+    if births:
+        command_books.retry_at_birth(session, births, now=now)
     changed, stray = commands.note_answers(session, batch.answers, now=now)
     quarantine(
         session,
