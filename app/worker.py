@@ -49,6 +49,7 @@ ARCHIVE_FAILING = Gauge("wattgate_log_archive_failing", "1 while PostgreSQL cann
 
 _DISPATCH_EVERY_S = 0.05
 _APPROVALS_EVERY_S = 5
+_GIVE_UP_EVERY_S = 0.5
 _SWEEP_EVERY_S = 0.2
 _SILENCE_EVERY_S = 10.0
 _CHEQUES_EVERY_S = 60.0
@@ -79,7 +80,7 @@ class Worker:
         self._link = BrokerLink(
             _address(settings), client_id=f"{name}-{secrets.token_hex(8)}", on_message=self._shares.put
         )
-        self._heard_s = float("-inf")
+        self._heard_s = self._gave_up_s = float("-inf")
         self._ingest = Ingest(
             self._engine, pace=self._pace, publish=self._link.publish, not_ours=self._shares.not_ours
         )
@@ -161,9 +162,11 @@ class Worker:
             self.out_of_place.set()
 
     def _dispatch(self) -> None:
-        self._dispatcher.give_up()
+        if monotonic_s() - self._gave_up_s >= _GIVE_UP_EVERY_S:
+            self._gave_up_s = monotonic_s()
+            self._dispatcher.give_up()
         if self._link.connected:
-            self._dispatcher.run_once()
+            self._dispatcher.run_once(unread_s=self._ingest.lag_s())
 
     def _sweep(self) -> None:
         CONNECTED.set(self._link.connected)

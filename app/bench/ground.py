@@ -26,6 +26,7 @@ from app.embedded.ports import LOOPBACK, free_port
 from app.embedded.postgres import EmbeddedPostgres
 from app.load_control.service import Pace
 from app.mqtt.signing import CommandSigner, new_private_key_pem
+from app.mqtt.topics import QOS
 from app.roles import Role
 from app.staff import queries as staff_queries
 from app.staff import service as staff
@@ -76,9 +77,10 @@ class Ground:
         self.postgres.stop()
 
     @contextmanager
-    def worker(self) -> Iterator[Child]:
+    def worker(self, *, subscribe_qos: int = QOS) -> Iterator[Child]:
         """Run the worker until it has nothing left to decide, and for as long as the caller needs it."""
-        with self._child("worker", ["-m", "app.cli", "worker"]) as child:
+        own = {"WATTGATE_BROKER_SUBSCRIBE_QOS": str(subscribe_qos)}
+        with self._child("worker", ["-m", "app.cli", "worker"], own=own) as child:
             self._wait(lambda: "connected to the broker" in child.log_tail(100_000), "the worker to connect", child)
             self.wait_quiet(child)
             yield child
@@ -104,7 +106,10 @@ class Ground:
         path.write_text(json.dumps(fleet))
         with self._child("fleet", ["-m", "simulators", str(path), "--quiet"]) as child:
             yield child
-        # For each of thousands of subscriptions that end the broker looks through the others: a fresh one is ready.
+        self.renew_broker()
+
+    def renew_broker(self) -> None:
+        """Take a fresh one: for each of thousands of subscriptions that end the broker looks through the others."""
         self.broker.kill()
         self.broker.start()
 

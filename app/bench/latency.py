@@ -16,21 +16,23 @@ _CASHIERS = 4
 _PER_S = 20
 _SECONDS = 15
 _AMOUNT_YUAN = "200000.00"
+_VERIFIED_WITHIN_S = 120
 
 _ANSWERING = "SELECT count(*) FROM terminal_live WHERE online AND commandable"
-_EXECUTED = """
+_VERIFIED = """
     SELECT count(*) FROM purchases JOIN commands ON commands.id = purchases.command_id
-     WHERE booked_at >= :since AND executed_at IS NOT NULL
+     WHERE booked_at >= :since AND verified_at IS NOT NULL
 """
 _WAITS = text("""
-    SELECT CAST(1000 * extract(epoch FROM executed_at - booked_at) AS double precision)
+    SELECT CAST(1000 * extract(epoch FROM executed_at - booked_at) AS double precision) AS executed,
+           CAST(1000 * extract(epoch FROM verified_at - booked_at) AS double precision) AS verified
       FROM purchases JOIN commands ON commands.id = purchases.command_id
-     WHERE booked_at >= :since ORDER BY 1
+     WHERE booked_at >= :since
 """)
 
 
 def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict[str, Figure]:
-    """Read both moments from the database: a sale is booked when its request begins, so the sale itself counts."""
+    """Read all moments from the database: a sale is booked when its request begins, so the sale itself counts."""
     count = min(_TERMINALS, len(ground.customers)) // (10 if short else 1)
     sales = _PER_S * _SECONDS // (10 if short else 1)
     with (
@@ -44,14 +46,21 @@ def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict
         tell(f"{sales} purchases, {_PER_S} a second, to their terminals")
         since = Clock().now()
         _sell(ground, url, terminals=count, sales=sales)
-        ground.wait_for(_EXECUTED, sales, worker, within_s=30, since=since)
+        ground.wait_for(_VERIFIED, sales, worker, within_s=_VERIFIED_WITHIN_S, since=since)
     with transaction(ground.engine) as session:
-        waits_ms = list(session.scalars(_WAITS, {"since": since}))
-    against = f"commands.executed_at - purchases.booked_at; {sales} purchases, {count} terminals"
-    return {
-        f"purchase_to_executed_p{percent}_ms": Figure(value=percentile(waits_ms, percent), unit="ms", against=against)
-        for percent in (50, 99)
-    }
+        waits = session.execute(_WAITS, {"since": since}).all()
+    together = sum(row.executed == row.verified for row in waits)
+    figures = {}
+    for fact in ("executed", "verified"):
+        waits_ms = sorted(getattr(row, fact) for row in waits)
+        against = f"commands.{fact}_at - purchases.booked_at; {sales} purchases, {count} terminals"
+        if fact == "verified":
+            # A terminal tells its new state right after its answer, so that one batch records both, at one moment.
+            against += f"; of {together} the answer and the state that proves it came in one batch"
+        for percent in (50, 99):
+            value = percentile(waits_ms, percent)
+            figures[f"purchase_to_{fact}_p{percent}_ms"] = Figure(value=value, unit="ms", against=against)
+    return figures
 
 
 def _sell(ground: Ground, url: str, *, terminals: int, sales: int) -> None:

@@ -14,6 +14,7 @@ class Packet(NamedTuple):
 
     kind: int
     body: bytes
+    flags: int = 0
 
     @property
     def topic(self) -> str:
@@ -21,26 +22,30 @@ class Packet(NamedTuple):
 
     @property
     def number(self) -> bytes:
-        """Return the packet identifier of a message with quality of service 1."""
-        return self.body[2 + self._topic_length : 4 + self._topic_length]
+        """Return the packet identifier of a message; empty with quality of service 0, which asks for no answer."""
+        return self.body[2 + self._topic_length : 4 + self._topic_length] if self.flags & 0x06 else b""
 
     @property
     def payload(self) -> bytes:
-        return self.body[4 + self._topic_length :]
+        return self.body[2 + len(self.number) + self._topic_length :]
 
     @property
     def _topic_length(self) -> int:
         return int.from_bytes(self.body[:2], "big")
 
 
-def connect(client_id: str, *, user: str, password: str, keepalive_s: int = 60) -> bytes:
-    """Write CONNECT for a clean session."""
-    fields = b"".join(_text(one) for one in (client_id, user, password))
-    return _packet(0x10, b"\x00\x04MQTT\x04\xc2" + keepalive_s.to_bytes(2, "big") + fields)
+def connect(
+    client_id: str, *, user: str, password: str, will: tuple[str, bytes] | None = None, keepalive_s: int = 60
+) -> bytes:
+    """Write CONNECT for a clean session; a last will is a topic and a payload, with quality of service 1."""
+    flags = 0xC2 if will is None else 0xCE
+    testament = b"" if will is None else _text(will[0]) + len(will[1]).to_bytes(2, "big") + will[1]
+    fields = _text(client_id) + testament + _text(user) + _text(password)
+    return _packet(0x10, b"\x00\x04MQTT\x04" + bytes([flags]) + keepalive_s.to_bytes(2, "big") + fields)
 
 
-def subscribe(topic: str) -> bytes:
-    return _packet(0x82, b"\x00\x01" + _text(topic) + b"\x01")
+def subscribe(topic: str, *, qos: int = 1) -> bytes:
+    return _packet(0x82, b"\x00\x01" + _text(topic) + bytes([qos]))
 
 
 def publish(topic: str, payload: bytes, *, number: int) -> bytes:
@@ -66,7 +71,7 @@ class Reader:
             body, end = found
             if end > len(self._rest):
                 break
-            yield Packet(self._rest[start] >> 4, bytes(self._rest[body:end]))
+            yield Packet(self._rest[start] >> 4, bytes(self._rest[body:end]), self._rest[start] & 0x0F)
             start = end
         del self._rest[:start]
 

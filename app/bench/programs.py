@@ -27,6 +27,7 @@ class Program:
         log = folder / f"{module}.log"
         log.unlink(missing_ok=True)
         self._module = module
+        self._answers = 0
         self._child = Child([sys.executable, "-m", f"app.bench.{module}", str(path)], log=log)
 
     def __enter__(self) -> Self:
@@ -36,20 +37,23 @@ class Program:
         self._child.stop(within_s=_STOP_WITHIN_S)
 
     def wait_ready(self, *, within_s: float) -> None:
-        self._answer(1, within_s=within_s)
+        self.result(within_s=within_s)
 
     def begin(self) -> None:
         self._child.tell("begin")
 
+    def ask(self, order: str, *, within_s: float) -> dict[str, Any]:
+        """Tell a program that takes orders one of them, and wait for its answer; raises as :meth:`result` does."""
+        self._child.tell(order)
+        return self.result(within_s=within_s)
+
     def result(self, *, within_s: float) -> dict[str, Any]:
-        """Wait for what the program found.
+        """Wait for the program's next answer.
 
         Raises:
             BenchFailed: it ended without an answer, or took too long.
         """
-        return self._answer(2, within_s=within_s)
-
-    def _answer(self, number: int, *, within_s: float) -> dict[str, Any]:
+        number = self._answers = self._answers + 1
         deadline_s = monotonic_s() + within_s
         while True:
             ended = self._child.ended

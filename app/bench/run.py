@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app.bench import latency, memory, purchases, reports
+from app.bench import commands, latency, memory, purchases, reports
 from app.bench.figures import Figure, as_table
 from app.bench.ground import Ground
 
@@ -20,7 +20,13 @@ class Measure(Protocol):
 
 
 #: Latency goes before reports, so that these come from terminals with energy; the sales without terminals go last.
-MEASURES: tuple[Measure, ...] = (memory.measure, latency.measure, reports.measure, purchases.measure)
+MEASURES: tuple[Measure, ...] = (
+    memory.measure,
+    latency.measure,
+    commands.measure,
+    reports.measure,
+    purchases.measure,
+)
 
 
 def run_all(*, short: bool, console: Console, measures: tuple[Measure, ...] = MEASURES) -> dict[str, dict[str, Any]]:

@@ -1,19 +1,19 @@
 """Sends due commands: claim in one short transaction, publish outside any, record in another."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Boolean, ColumnElement, Engine, and_, literal_column, not_, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine, and_, not_, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.clock import Clock, monotonic_s
-from app.commands import books, service
+from app.commands import books, queries, service
 from app.commands.models import Command, CommandStep
 from app.commands.rules import (
     ANSWER_WITHIN_S,
@@ -40,36 +40,12 @@ _AT_ONCE = 500
 _BROKER_TAKES_WITHIN_S = 2.0
 #: A step that was claimed longer ago is not published: we were asleep, and another may have claimed it since.
 _PUBLISHED_WITHIN_S = 5.0
-_RESTORE_VALID_S = 600
 _HELD_AGAIN_S = 30
 #: What gives supply back waits no longer than this for commands that are claimed one by one.
 _RESTORES_WAIT_S = 1.0
-#: A credit of which the terminal has told nothing for so long after its end was never taken over: its token was good
-#: for ten minutes, and what is told live is five minutes old at most.
-_ARRIVES_WITHIN_S = _RESTORE_VALID_S + 300
+#: A further try waits this long at most for answers that have come and are not recorded yet.
+_ANSWERS_WAITED_FOR_S = 10.0
 _SENDABLE = sorted(OPEN - {CommandState.OPERATING, CommandState.DELAYING})
-
-# A refresh below what the terminal told of, or may hold by now of an order that it has not told of yet. An `append`
-# lowers nothing: terminals refuse it then.
-_MAY_LOWER = """
-    (commands.op = 'credit' AND commands.args->>'mode' = 'refresh'
-     AND (commands.args->>'paid_until_wh')::bigint < greatest(
-         coalesce((terminal_live.state->>'paid_until_wh')::bigint, 9223372036854775807),
-         (SELECT max((earlier.args->>'paid_until_wh')::bigint) FROM commands AS earlier
-           WHERE earlier.terminal_id = commands.terminal_id AND earlier.slot = 'credit'
-             AND earlier.version < commands.version AND earlier.attempts > 0
-             AND (earlier.args->>'order_no')::bigint > (terminal_live.state->>'order_no')::bigint
-             -- A site code may be typed at any time, until the terminal shows its order or a later one.
-             AND (EXISTS (SELECT FROM site_codes WHERE site_codes.command_id = earlier.id)
-                  OR (earlier.state NOT IN ('refused', 'failed')
-                      AND coalesce(earlier.executed_at, earlier.ended_at, 'infinity')
-                          > terminal_live.state_at - interval '1 microsecond' * {arrives_within_us})))))
-"""
-
-
-def _may_lower(clock: Clock) -> ColumnElement[bool]:
-    arrives_within_us = clock.lived(_ARRIVES_WITHIN_S) // timedelta(microseconds=1)
-    return literal_column(_MAY_LOWER.format(arrives_within_us=arrives_within_us), Boolean)
 
 
 class Publication(Protocol):
@@ -93,6 +69,24 @@ class Outgoing:
     terminal_id: str
     step: Step
     token: bytes
+
+
+class _Claimed(NamedTuple):
+    """What is needed of a command to sign it."""
+
+    id: UUID
+    terminal_id: str
+    op: str
+    args: dict[str, Any]
+    slot: str
+    version: int
+    stage: str | None
+    reason: str
+    attempts: int
+
+    @classmethod
+    def columns(cls) -> list[InstrumentedAttribute[Any]]:
+        return [getattr(Command, name) for name in cls._fields]
 
 
 class Dispatcher:
@@ -121,14 +115,17 @@ class Dispatcher:
         """End what nobody answers; to be called while the broker is away as well."""
         in_transaction(self._engine, self._give_up)
 
-    def run_once(self) -> int:
-        """Send every due command once; returns how many steps the broker took."""
+    def run_once(self, *, unread_s: float = 0.0) -> int:
+        """Send every due command once; returns how many steps the broker took.
+
+        ``unread_s`` is for how long the oldest answer has been waiting to be recorded.
+        """
         # What gives supply back goes first and waits for no cut; each cut goes as soon as it is claimed, since a
         # nonce lives for seconds only, and one that cannot be claimed keeps nothing else from leaving.
-        sent, restored_s = self._send_harmless(), monotonic_s()
-        for command_id in in_transaction(self._engine, _due_harmful, clock=self._clock):
+        sent, restored_s = self._send_harmless(unread_s), monotonic_s()
+        for command_id in in_transaction(self._engine, queries.due_harmful, clock=self._clock, limit=_AT_ONCE):
             if monotonic_s() - restored_s > _RESTORES_WAIT_S:
-                sent += self._send_harmless()
+                sent += self._send_harmless(unread_s)
                 restored_s = monotonic_s()
             try:
                 sent += self._claim_and_send(partial(self._claim_harmful, command_id=command_id))
@@ -136,13 +133,14 @@ class Dispatcher:
                 log.exception("a command could not be claimed; it stays due", command_id=str(command_id))
         return sent
 
-    def _send_harmless(self) -> int:
-        return self._claim_and_send(self._claim_harmless)
+    def _send_harmless(self, unread_s: float) -> int:
+        waited_for_s = min(unread_s, _ANSWERS_WAITED_FOR_S)
+        return self._claim_and_send(partial(self._claim_harmless, answers_s=waited_for_s))
 
     def _give_up(self, session: Session) -> None:
         """Expire cuts whose time is over, and call unknown those that were operated and have not been answered."""
         now = self._clock.now()
-        given_up = _unanswered(session, clock=self._clock, now=now)
+        given_up = queries.unanswered(session, clock=self._clock, now=now, limit=_AT_ONCE)
         for command in given_up:
             if command.state in RECALLABLE:
                 outcome = "it was not armed in time; nothing was cut"
@@ -156,47 +154,57 @@ class Dispatcher:
         if given_up:
             self._look_again(session, [command.supply_point_id for command in given_up], now)
 
-    def _claim_harmless(self, session: Session) -> list[Outgoing]:
+    def _claim_harmless(self, session: Session, *, answers_s: float) -> list[Outgoing]:
         now = self._clock.now()
         rows = session.execute(
-            select(Command, TerminalLive.session, TerminalLive.uptime_s, TerminalLive.seen_at)
+            select(*_Claimed.columns())
             .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
             .where(
                 Command.command_class != CommandClass.CUT,
                 Command.state.in_(_SENDABLE),
                 Command.due_at <= now,
+                # What was sent before may have its answer among those that wait to be recorded.
+                or_(Command.attempts == 0, Command.due_at <= now - self._clock.lived(answers_s)),
                 # A restore may go down a link that is not proved yet: it can only give supply back.
                 or_(
                     and_(TerminalLive.online, TerminalLive.commandable),
                     and_(TerminalLive.online, Command.command_class == CommandClass.RESTORE),
                 ),
-                not_(_may_lower(self._clock)),
+                not_(queries.may_lower(self._clock)),
             )
             .order_by(Command.due_at)
             .limit(_AT_ONCE)
             .with_for_update(of=Command, skip_locked=True)
         ).all()
-        commands = [command for command, *_ in rows]
-        signers = self._signers(session, commands)
-        return [self._do(command, signer=signers[command.terminal_id], now=now) for command in commands]
+        claimed = [_Claimed(*row) for row in rows]
+        if not claimed:
+            return []
+        signers = self._signers(session, {one.terminal_id for one in claimed})
+        due_at = {one.id: self._next_try_at(attempts=one.attempts + 1, now=now) for one in claimed}
+        books.note_tried(session, due_at)
+        return [self._told_to_do(one, signer=signers[one.terminal_id], now=now) for one in claimed]
 
-    def _signers(self, session: Session, commands: Sequence[Command]) -> dict[str, CommandSigner]:
+    def _signers(self, session: Session, terminal_ids: set[str]) -> dict[str, CommandSigner]:
         """Choose for each terminal the key that it is known to trust."""
-        terminal_ids = {command.terminal_id for command in commands}
         if self._keys.previous is None:
             return dict.fromkeys(terminal_ids, self._keys.current)
         known = kids_trusted(session, terminal_ids)
         return {terminal_id: self._keys.signer_for(known.get(terminal_id)) for terminal_id in terminal_ids}
 
     def _signer_of(self, session: Session, command: Command) -> CommandSigner:
-        return self._signers(session, [command])[command.terminal_id]
+        return self._signers(session, {command.terminal_id})[command.terminal_id]
 
     def _do(self, command: Command, *, signer: CommandSigner, now: datetime) -> Outgoing:
         command.attempts += 1
         command.held, command.held_since = None, None
-        wait_s = next_try_s(attempts=command.attempts, chance=self._random.random())
-        command.due_at = now + self._clock.lived(wait_s)
-        expires_at = now + self._clock.lived(_RESTORE_VALID_S)
+        command.due_at = self._next_try_at(attempts=command.attempts, now=now)
+        return self._told_to_do(command, signer=signer, now=now)
+
+    def _next_try_at(self, *, attempts: int, now: datetime) -> datetime:
+        return now + self._clock.lived(next_try_s(attempts=attempts, chance=self._random.random()))
+
+    def _told_to_do(self, command: "Command | _Claimed", *, signer: CommandSigner, now: datetime) -> Outgoing:
+        expires_at = now + self._clock.lived(queries.RESTORE_VALID_S)
         return self._signed(command, Step.DO, signer=signer, now=now, expires_at=expires_at)
 
     def _claim_harmful(self, session: Session, command_id: UUID) -> list[Outgoing]:
@@ -286,7 +294,7 @@ class Dispatcher:
 
     def _signed(
         self,
-        command: Command,
+        command: "Command | _Claimed",
         step: Step,
         *,
         signer: CommandSigner,
@@ -347,39 +355,3 @@ def _by_step(outgoing: list[Outgoing]) -> Iterator[tuple[Step, list[Outgoing]]]:
         group = [one for one in outgoing if one.step is step]
         if group:
             yield step, group
-
-
-def _due_harmful(session: Session, *, clock: Clock) -> list[UUID]:
-    """Return what is due of cuts, and after them of credits that lower a terminal."""
-    found = session.scalars(
-        select(Command.id)
-        .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
-        .where(
-            Command.state.in_(RECALLABLE),
-            Command.due_at <= clock.now(),
-            TerminalLive.online,
-            TerminalLive.commandable,
-            or_(Command.command_class == CommandClass.CUT, _may_lower(clock)),
-        )
-        .order_by(Command.command_class != CommandClass.CUT, Command.due_at)
-        .limit(_AT_ONCE)
-    )
-    return list(found)
-
-
-def _unanswered(session: Session, *, clock: Clock, now: datetime) -> Sequence[Command]:
-    """Return cuts whose time is over: never armed, or operated and not answered."""
-    return session.scalars(
-        select(Command)
-        .where(
-            Command.command_class == CommandClass.CUT,
-            Command.state.in_(OPEN),
-            or_(
-                and_(Command.state.in_(RECALLABLE), Command.expires_at < now),
-                and_(Command.state == CommandState.OPERATING, Command.due_at < now),
-                and_(Command.state == CommandState.DELAYING, Command.due_at < now - clock.lived(ARM_VALID_S)),
-            ),
-        )
-        .limit(_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    ).all()

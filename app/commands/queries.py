@@ -1,16 +1,41 @@
 """Reads of commands: what a terminal was told, by whom, and how far each is known to have come."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Select, and_, not_, select
+from sqlalchemy import Boolean, ColumnElement, Select, and_, literal_column, not_, or_, select
 from sqlalchemy.orm import Session
 
+from app.clock import Clock
 from app.commands.models import Command, CommandStep
-from app.commands.rules import OPEN, CommandState
+from app.commands.rules import ARM_VALID_S, OPEN, RECALLABLE, CommandClass, CommandState
 from app.errors import NotFound
 from app.staff.models import StaffMember
+from app.terminals.models import TerminalLive
+
+RESTORE_VALID_S = 600
+#: A credit of which the terminal has told nothing for so long after its end was never taken over: its token was good
+#: for ten minutes, and what is told live is five minutes old at most.
+_ARRIVES_WITHIN_S = RESTORE_VALID_S + 300
+
+# A refresh below what the terminal told of, or may hold by now of an order that it has not told of yet. An `append`
+# lowers nothing: terminals refuse it then.
+_MAY_LOWER = """
+    (commands.op = 'credit' AND commands.args->>'mode' = 'refresh'
+     AND (commands.args->>'paid_until_wh')::bigint < greatest(
+         coalesce((terminal_live.state->>'paid_until_wh')::bigint, 9223372036854775807),
+         (SELECT max((earlier.args->>'paid_until_wh')::bigint) FROM commands AS earlier
+           WHERE earlier.terminal_id = commands.terminal_id AND earlier.slot = 'credit'
+             AND earlier.version < commands.version AND earlier.attempts > 0
+             AND (earlier.args->>'order_no')::bigint > (terminal_live.state->>'order_no')::bigint
+             -- A site code may be typed at any time, until the terminal shows its order or a later one.
+             AND (EXISTS (SELECT FROM site_codes WHERE site_codes.command_id = earlier.id)
+                  OR (earlier.state NOT IN ('refused', 'failed')
+                      AND coalesce(earlier.executed_at, earlier.ended_at, 'infinity')
+                          > terminal_live.state_at - interval '1 microsecond' * {arrives_within_us})))))
+"""
 
 
 class NoSuchCommand(NotFound):
@@ -92,3 +117,45 @@ def held_at(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, li
 
 def _given() -> Select[Command, str | None]:
     return select(Command, StaffMember.sign_in_name).outerjoin(StaffMember, StaffMember.id == Command.requested_by)
+
+
+def may_lower(clock: Clock) -> ColumnElement[bool]:
+    """Tell of a due command, joined with its terminal's live row, whether it is a credit that could lower it."""
+    arrives_within_us = clock.lived(_ARRIVES_WITHIN_S) // timedelta(microseconds=1)
+    return literal_column(_MAY_LOWER.format(arrives_within_us=arrives_within_us), Boolean)
+
+
+def due_harmful(session: Session, *, clock: Clock, limit: int) -> list[UUID]:
+    """Return what is due of cuts, and after them of credits that lower a terminal."""
+    found = session.scalars(
+        select(Command.id)
+        .join(TerminalLive, TerminalLive.terminal_id == Command.terminal_id)
+        .where(
+            Command.state.in_(RECALLABLE),
+            Command.due_at <= clock.now(),
+            TerminalLive.online,
+            TerminalLive.commandable,
+            or_(Command.command_class == CommandClass.CUT, may_lower(clock)),
+        )
+        .order_by(Command.command_class != CommandClass.CUT, Command.due_at)
+        .limit(limit)
+    )
+    return list(found)
+
+
+def unanswered(session: Session, *, clock: Clock, now: datetime, limit: int) -> Sequence[Command]:
+    """Return cuts whose time is over: never armed, or operated and not answered."""
+    return session.scalars(
+        select(Command)
+        .where(
+            Command.command_class == CommandClass.CUT,
+            Command.state.in_(OPEN),
+            or_(
+                and_(Command.state.in_(RECALLABLE), Command.expires_at < now),
+                and_(Command.state == CommandState.OPERATING, Command.due_at < now),
+                and_(Command.state == CommandState.DELAYING, Command.due_at < now - clock.lived(ARM_VALID_S)),
+            ),
+        )
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, text, update
+from sqlalchemy import and_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
+from app.commands import books
 from app.commands.models import Command, CommandStep
 from app.commands.rules import (
     ARM_VALID_S,
@@ -59,6 +60,14 @@ _ADD = text("""
 
 _ADD_STEP = text("""
     INSERT INTO command_steps (id, command_id, step, at, detail) VALUES (:id, :command_id, :step, :at, '{}')
+""")
+
+_OVERTAKEN = text("""
+    SELECT command.id FROM commands AS command
+     WHERE command.id = ANY(:ids)
+       AND EXISTS (SELECT FROM commands AS newer
+                    WHERE newer.terminal_id = command.terminal_id AND newer.slot = command.slot
+                      AND newer.version > command.version AND newer.verified_at IS NOT NULL)
 """)
 
 
@@ -225,12 +234,8 @@ def note_answers(
         The commands whose state changed, and the answers that fit no command of that terminal, with the reason.
     """
     wanted = {answer.command_id for answer in answers}
-    found = {
-        command.id: command
-        for command in session.scalars(
-            select(Command).where(Command.id.in_(wanted)).order_by(Command.id).with_for_update()
-        )
-    }
+    found = {command.id: command for command in books.locked(session, Command.id.in_(wanted))}
+    known = books.Known()
     changed: list[Changed] = []
     stray: list[tuple[Answer, str]] = []
     for answer in answers:
@@ -246,17 +251,19 @@ def note_answers(
         )
         if state is not None:
             _apply(command, state, answer, now=now)
+            known.commands[command.id] = command
             changed.append(_changed(command))
-        _note_step(
-            session,
-            command.id,
-            step=answer.step,
-            at=now,
-            code=answer.code,
-            terminal_at=answer.at,
-            detail=answer.detail,
+        known.steps.append(
+            books.row_of(
+                command.id,
+                answer.step,
+                at=now,
+                code=answer.code,
+                terminal_at=answer.at,
+                detail=answer.detail,
+            )
         )
-    session.flush()
+    known.write(session)
     return changed, stray
 
 
@@ -291,39 +298,32 @@ def weigh(session: Session, evidence: dict[str, Evidence], *, clock: Clock, now:
     """Hold what terminals show of themselves against the commands that are not proved yet."""
     if not evidence:
         return []
-    rows = session.scalars(
-        select(Command)
-        .where(Command.terminal_id.in_(list(evidence)), Command.ended_at.is_(None))
-        .order_by(Command.id)
-        .with_for_update()
-    ).all()
+    rows = books.locked(session, and_(Command.terminal_id.in_(list(evidence)), Command.ended_at.is_(None)))
+    known = books.Known()
     changed = []
     for command in rows:
         found = proof(_pending(command, clock=clock), evidence[command.terminal_id])
         if found is not Proof.NOTHING:
-            _prove(session, command, found, now=now)
+            _prove(command, found, now=now)
+            known.commands[command.id] = command
+            known.steps.append(books.row_of(command.id, found.value, at=now, detail={"by": "evidence"}))
             changed.append(_changed(command))
-    session.flush()
+    known.write(session)
     _end_overtaken(session, [command for command in rows if command.state == CommandState.EXECUTED], now=now)
     return changed
 
 
 def _end_overtaken(session: Session, executed: Sequence[Command], *, now: datetime) -> None:
     """End what was carried out and undone by a newer command before anything showed it: nothing ever will."""
-    for command in executed:
-        if command.ended_at is None and session.scalar(
-            select(Command.id)
-            .where(
-                Command.terminal_id == command.terminal_id,
-                Command.slot == command.slot,
-                Command.version > command.version,
-                Command.verified_at.is_not(None),
-            )
-            .limit(1)
-        ):
-            command.ended_at = now
-            _note_step(session, command.id, step="overtaken", at=now)
-    session.flush()
+    waiting = {command.id: command for command in executed if command.ended_at is None}
+    if not waiting:
+        return
+    known = books.Known()
+    for command_id in session.scalars(_OVERTAKEN, {"ids": list(waiting)}):
+        waiting[command_id].ended_at = now
+        known.commands[command_id] = waiting[command_id]
+        known.steps.append(books.row_of(command_id, "overtaken", at=now))
+    known.write(session)
 
 
 def _pending(command: Command, *, clock: Clock) -> Pending:
@@ -340,7 +340,7 @@ def _pending(command: Command, *, clock: Clock) -> Pending:
     )
 
 
-def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -> None:
+def _prove(command: Command, found: Proof, *, now: datetime) -> None:
     command.state = CommandState(found.value)
     if found in (Proof.EXECUTED, Proof.VERIFIED):
         command.executed_at = command.executed_at or now
@@ -352,7 +352,6 @@ def _prove(session: Session, command: Command, found: Proof, *, now: datetime) -
         command.ended_at = now
     if found is Proof.FAILED:
         command.outcome = "the terminal came back without having carried it out"
-    _note_step(session, command.id, step=found.value, at=now, detail={"by": "evidence"})
 
 
 def _changed(command: Command) -> Changed:
@@ -361,21 +360,9 @@ def _changed(command: Command) -> Changed:
 
 
 def _note_step(
-    session: Session,
-    command_id: UUID,
-    *,
-    step: str,
-    at: datetime,
-    code: str | None = None,
-    terminal_at: datetime | None = None,
-    detail: dict[str, Any] | None = None,
+    session: Session, command_id: UUID, *, step: str, at: datetime, detail: dict[str, Any] | None = None
 ) -> None:
-    shown = {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in (detail or {}).items()
-    }
-    session.add(
-        CommandStep(command_id=command_id, step=step, code=code, at=at, terminal_at=terminal_at, detail=shown)
-    )
+    session.add(CommandStep(command_id=command_id, step=step, at=at, detail=detail or {}))
 
 
 def end(session: Session, command: Command, state: CommandState, *, outcome: str, now: datetime) -> None:

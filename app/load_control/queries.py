@@ -131,6 +131,14 @@ class Picture(NamedTuple):
     facts: Facts
 
 
+class StateBefore(NamedTuple):
+    """The stage of a supply point by the last decision, with its reasons as they are stored."""
+
+    stage: str
+    because: list[dict[str, Any]]
+    held: list[dict[str, Any]]
+
+
 class Site(NamedTuple):
     """A supply point as people look at it: whose it is, what it holds, its stage, what its terminal told."""
 
@@ -307,6 +315,16 @@ def _sites() -> Select[SupplyPoint, Customer, Allowance, ControlState, SupplyCon
 
 def control_state(session: Session, supply_point_id: UUID) -> ControlState | None:
     return session.get(ControlState, supply_point_id)
+
+
+def states_before(session: Session, supply_point_ids: Iterable[UUID]) -> dict[UUID, StateBefore]:
+    """Return what was decided last about many supply points."""
+    rows = session.execute(
+        select(ControlState.supply_point_id, ControlState.stage, ControlState.because, ControlState.held).where(
+            ControlState.supply_point_id.in_(list(supply_point_ids))
+        )
+    )
+    return {row.supply_point_id: StateBefore(row.stage, row.because, row.held) for row in rows}
 
 
 def decisions_of(session: Session, supply_point_id: UUID, *, limit: int) -> list[StageDecisionRecord]:

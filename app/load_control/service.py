@@ -173,11 +173,14 @@ def reassess(
         return []
     customers.lock_supply_points(session, supply_point_ids)
     decided = []
+    before = queries.states_before(session, supply_point_ids)
+    records = books.Records(trigger=trigger, now=now)
     for picture in _pictures(session, supply_point_ids, pace, now=now):
         decision = decide_stage(picture.facts, now=now)
-        decision_id = books.record(session, picture, decision, trigger=trigger, now=now)
+        decision_id = records.add(before[picture.supply_point_id], picture, decision)
         _act(session, picture, decision, decision_id=decision_id, pace=pace, now=now)
         decided.append(decision)
+    records.write(session)
     return decided
 
 

@@ -92,7 +92,7 @@ class Ingest:
         self._owed: dict[tuple[str, UUID], _Owed] = {}
         self._last_receipt_s: dict[str, float] = {}
         self._recording = False
-        LAG.set_function(self._lag_s)
+        LAG.set_function(self.lag_s)
         OWED.set_function(lambda: len(self._owed))
 
     def start(self) -> None:
@@ -127,7 +127,8 @@ class Ingest:
                 log.exception("a batch was given up", messages=len(frames))
             self._recording = False
 
-    def _lag_s(self) -> float:
+    def lag_s(self) -> float:
+        """Return how old the oldest message is that is being recorded; 0 when there is none."""
         return monotonic_s() - self._oldest_s if self._recording else 0.0
 
     def _gather(self) -> list[Frame]:

@@ -277,13 +277,15 @@ def _follow_up(
     crossed = load_control_queries.crossed(session, {row.terminal_id for row in batch.reports})
     answered = {answer.terminal_id for answer in batch.answers}
     waiting = _with_unproved_commands(session, batch.terminal_ids())
-    if births:
-        # What a terminal holds may differ from the books after whatever happened to it; the sweep compares.
-        load_control.look_again(session, _points_of(session, births), now)
     concerned = crossed + list(waiting.values()) + _points_of(session, answered - set(waiting))
+    if concerned:
+        customers.lock_supply_points(session, concerned)
+    if births:
+        # What a terminal holds may differ from the books after whatever happened to it; the sweep compares. After the
+        # locks: the sweep has a point's lock when it writes the row that is written here.
+        load_control.look_again(session, _points_of(session, births), now)
     if not concerned:
         return 0, []
-    customers.lock_supply_points(session, concerned)
     if births:
         command_books.retry_at_birth(session, births, now=now)
     changed, stray = commands.note_answers(session, batch.answers, now=now)

@@ -72,7 +72,7 @@ class Field:
     point: UUID
     outbox: Outbox = field(default_factory=Outbox)
 
-    def dispatch(self, *, after_s: float = 0.0) -> int:
+    def dispatch(self, *, after_s: float = 0.0, unread_s: float = 0.0) -> int:
         """One round, as it would run so many seconds from now; returns how many steps the broker took."""
         dispatcher = Dispatcher(
             self.database.engine,
@@ -82,7 +82,7 @@ class Field:
             reasons_against=interlocks,
         )
         dispatcher.give_up()
-        return dispatcher.run_once()
+        return dispatcher.run_once(unread_s=unread_s)
 
     def live(self, **columns: Any) -> None:
         with transaction(self.database.engine) as session:
@@ -318,6 +318,17 @@ def test_a_restore_is_tried_again_ever_more_seldom_under_the_same_id_and_version
     assert {one.version for one in claims} == {site.command(command_id).version}
     assert claims[-1].expires_at > claims[0].expires_at
     assert (site.state(command_id), site.command(command_id).attempts) == ("sent", 4)
+
+
+def test_a_further_try_waits_a_little_for_answers_that_are_not_recorded_yet(site: Field) -> None:
+    command_id = site.close()
+    assert site.dispatch(unread_s=3600) == 1
+    assert [site.dispatch(after_s=seconds, unread_s=4) for seconds in (6.5, 7.5)] == [0, 0]
+    assert site.dispatch(after_s=10.5, unread_s=4) == 1
+    # The second try waits 8 to 12 s for the third; however long answers have waited, it comes 10 s later at most.
+    assert site.dispatch(after_s=18, unread_s=3600) == 0
+    assert site.dispatch(after_s=33, unread_s=3600) == 1
+    assert site.command(command_id).attempts == 3
 
 
 def test_an_answered_restore_is_not_sent_again(site: Field) -> None:
