@@ -456,6 +456,10 @@ def issued_by_two(session: Session, new: NewCommand, *, clock: Clock, now: datet
     approval.state, approval.result = ApprovalState.APPROVED, {"command_ids": [str(command.id)]}
     approval.decided_by, approval.decided_at = approver.id, now
     session.flush()
+    for action in ("asked", "approved"):
+        said = {"digest": approval.digest, "wanted": approval.wanted, "result": approval.result}
+        deed = Deed(action=f"approval.{action}", subject_kind="approval", subject=str(approval.id), after=said)
+        audit.record(session, deed, at=now)
     return command
 
 

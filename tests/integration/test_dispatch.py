@@ -23,7 +23,7 @@ from factories import (
     issued_by_two,
 )
 from outbox import SIGNER, VERIFIER, Handed, Outbox, later
-from sqlalchemy import select, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.orm import Session
 
 from app.clock import Clock
@@ -371,8 +371,12 @@ def a_credit_is_lost_on_its_way(site: Field) -> None:
 
 
 def the_approval_is_taken_away(site: Field) -> None:
-    with transaction(site.database.engine) as session:
-        session.execute(text("UPDATE approvals SET state = 'refused', result = NULL"))
+    """Somebody with the database in hand writes past its triggers."""
+    engine = create_engine(site.database.superuser_url)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(text("UPDATE approvals SET state = 'refused', result = NULL"))
+    engine.dispose()
 
 
 CHANGES = [
