@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 
 from app.bench.figures import Figure
-from app.bench.ground import REPORT_INTERVAL_S, Ground
+from app.bench.ground import QOS_OF_THOUSANDS, REPORT_INTERVAL_S, Ground
 from app.bench.programs import BenchFailed, Program
 from app.clock import Clock, monotonic_s, sleep
 from app.database import first_id_of, transaction
@@ -28,9 +28,6 @@ _POLL_S = 0.05
 _BARE_ROUNDS = 3
 #: One row that each sale changes grows slow within a transaction of thousands of them.
 _BOOKED_TOGETHER = 100
-#: As the contract has it on NATS. With 1 the embedded broker looks through thousands of consumers for each message:
-#: at 5,000 of them it threw even the bare publisher out.
-_SUBSCRIBE_QOS = 0
 
 _ANSWERING = "SELECT count(*) FROM terminal_live WHERE online AND commandable"
 _AWAY = "SELECT -count(*) FROM terminal_live WHERE online"
@@ -60,7 +57,7 @@ def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict
     del short  # the ground is smaller then
     count = len(ground.customers)
     with _terminals(ground) as terminals:
-        with ground.worker(subscribe_qos=_SUBSCRIBE_QOS) as worker:
+        with ground.worker(subscribe_qos=QOS_OF_THOUSANDS) as worker:
             tell(f"{count:,} terminals connect")
             terminals.ask("live", within_s=_WITHIN_S)
             ground.wait_for(_ANSWERING, count, worker, within_s=_WITHIN_S)
@@ -96,7 +93,7 @@ def _rates(
     size = sum(map(len, tokens.values())) // len(tokens)
     against = (
         f"{bare_per_s:,.0f} of the same payloads/s by the broker alone to {count:,} sockets; {size} bytes each,"
-        f" subscriptions of QoS {_SUBSCRIBE_QOS}; for each command come back two answers and a heartbeat"
+        f" subscriptions of QoS {QOS_OF_THOUSANDS}; for each command come back two answers and a heartbeat"
     )
     found = {}
     for fact in ("executed", "verified"):
@@ -113,7 +110,7 @@ def _terminals(ground: Ground) -> Iterator[Program]:
         known = {row["terminal_id"]: dict(row) for row in session.execute(_KNOWN).mappings()}
     task = {
         **_broker(ground),
-        "subscribe_qos": _SUBSCRIBE_QOS,
+        "subscribe_qos": QOS_OF_THOUSANDS,
         "terminals": [{**known[one.terminal_id], "password": ground.credential(one)} for one in ground.customers],
     }
     with Program("obeying", task, folder=ground.folder) as terminals:

@@ -35,6 +35,9 @@ from app.terminals import queries as terminals
 DATABASE = "wattgate"
 REPORT_INTERVAL_S = 900
 HEARTBEAT_INTERVAL_S = 60
+#: With which thousands subscribe, and the worker for them, as the contract has it on NATS. With 1 the embedded broker
+#: looks through all their consumers for each message: at 5,000 of them it threw even a bare publisher out.
+QOS_OF_THOUSANDS = 0
 
 _KEY_ID = "wattgate-1"
 _READY_WITHIN_S = 60.0
@@ -95,11 +98,11 @@ class Ground:
             yield url
 
     @contextmanager
-    def fleet(self, count: int, *, connects_per_s: int) -> Iterator[Child]:
+    def fleet(self, count: int, *, connects_per_s: int, subscribe_qos: int = QOS) -> Iterator[Child]:
         """Run simulated terminals that forget all when they end."""
         path = self.folder / "fleet.json"
         fleet = {
-            "broker": {"host": LOOPBACK, "port": self.broker.port},
+            "broker": {"host": LOOPBACK, "port": self.broker.port, "subscribe_qos": subscribe_qos},
             "connects_per_s": connects_per_s,
             "terminals": self._devices[:count],
         }

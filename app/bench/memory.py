@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.bench.figures import Figure
-from app.bench.ground import Ground
+from app.bench.ground import QOS_OF_THOUSANDS, Ground
 from app.bench.programs import BenchFailed
 from app.clock import monotonic_s, sleep
 
@@ -21,10 +21,10 @@ _ONLINE = "SELECT count(*) FROM terminal_live WHERE online"
 def measure(ground: Ground, *, short: bool, tell: Callable[[str], None]) -> dict[str, Figure]:
     """Connect every terminal of the ground, let heartbeats come for a while, and look."""
     count = len(ground.customers)
-    with ground.worker() as worker:
+    with ground.worker(subscribe_qos=QOS_OF_THOUSANDS) as worker:
         alone_mib = _resident_mib(worker.pid)
         tell(f"{count:,} terminals connect")
-        with ground.fleet(count, connects_per_s=_CONNECTS_PER_S):
+        with ground.fleet(count, connects_per_s=_CONNECTS_PER_S, subscribe_qos=QOS_OF_THOUSANDS):
             after_s = _connected(ground, count)
             tell("heartbeats")
             sleep(_HOLD_S / (10 if short else 1))
