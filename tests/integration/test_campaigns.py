@@ -276,6 +276,20 @@ def test_who_cannot_be_reached_for_a_moment_is_asked_again_in_the_same_wave(town
     assert until(town, desk, campaign, "finished")["progress"]["done"] == 15
 
 
+def test_what_somebody_else_has_ordered_meanwhile_stays_theirs(town: Town, desk: Desk) -> None:
+    write(town, WIDE_OPEN)
+    campaign = made(desk)
+    first = targets(desk, campaign)[0]["supply_point_id"]
+    started(desk, campaign)
+    quicker = desk.cut({**LIMIT, "supply_point_id": first, "reason": "another is quicker"})
+    assert quicker.status_code == 200, quicker.text
+    town.passed_s += 60
+    sweep.run_once(town.database.engine, pace=town.pace)
+    town.passed_s += 60
+    sweep.run_once(town.database.engine, pace=town.pace)
+    assert seen(desk, campaign)["left_out_because"] == {"ordered_already": 1}
+
+
 def test_who_cannot_be_reached_all_through_the_wave_is_left_out(town: Town, desk: Desk) -> None:
     write(town, WIDE_OPEN)
     campaign = made(desk)
@@ -324,6 +338,8 @@ def test_what_was_done_is_given_back_feeder_by_feeder(town: Town, desk: Desk) ->
     back = desk.post(f"/campaigns/{campaign['id']}/give-back", {}, role=Role.OPERATOR).json()
     assert (back["action"], back["state"], back["gives_back"]) == ("allow_close", "running", campaign["id"])
     assert (back["waves"], back["approval_id"]) == ([15], None)
+    twice = desk.post(f"/campaigns/{campaign['id']}/give-back", {}, role=Role.OPERATOR)
+    assert refusal(twice) == (409, "given-back-already")
     town.executed.clear()
     goes_on(town, every_s=0.1)
     goes_on(town, every_s=0.1)
