@@ -203,7 +203,7 @@ class Dispatcher:
     def _next_try_at(self, *, attempts: int, now: datetime) -> datetime:
         return now + self._clock.lived(next_try_s(attempts=attempts, chance=self._random.random()))
 
-    def _told_to_do(self, command: "Command | _Claimed", *, signer: CommandSigner, now: datetime) -> Outgoing:
+    def _told_to_do(self, command: Command | _Claimed, *, signer: CommandSigner, now: datetime) -> Outgoing:
         expires_at = now + self._clock.lived(queries.RESTORE_VALID_S)
         return self._signed(command, Step.DO, signer=signer, now=now, expires_at=expires_at)
 
@@ -294,7 +294,7 @@ class Dispatcher:
 
     def _signed(
         self,
-        command: "Command | _Claimed",
+        command: Command | _Claimed,
         step: Step,
         *,
         signer: CommandSigner,

@@ -16,10 +16,10 @@ def test_commands_are_measured_against_the_broker_alone(short_folder: Path) -> N
     with Ground(short_folder / "bench", customers=_TERMINALS) as ground:
         figures = commands.measure(ground, short=True, tell=told.append)
         verified = ground.scalar("SELECT count(*) FROM commands WHERE verified_at IS NOT NULL")
-        away = ground.scalar("SELECT count(*) FROM command_steps WHERE step = 'received'")
+        received = ground.scalar("SELECT count(*) FROM command_steps WHERE step = 'received'")
     assert list(figures) == ["commands_to_executed_per_s", "commands_to_verified_per_s", "restore_5000"]
     assert all(figure.value > 0 and figure.ratio is not None and figure.ratio > 0 for figure in figures.values())
     assert figures["commands_to_verified_per_s"].value <= figures["commands_to_executed_per_s"].value
     assert verified >= 2 * _TERMINALS
-    assert away >= 2 * _TERMINALS
+    assert received >= 2 * _TERMINALS
     assert len(told) == 5
