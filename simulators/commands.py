@@ -194,13 +194,13 @@ class CommandDesk:
             self._under_way[claims.id] = _UnderWay(claims=claims, args=args, ready=True)
 
     def _arm(self, claims: CommandClaims, *, args: Message) -> None:
-        """Answer a selection; a repeat keeps its nonce, so that a frame that came twice does no harm."""
+        """Answer a selection; a repeat keeps its nonce and its end, so that a frame that came twice does no harm."""
         device = self._device
         before = self._under_way.get(claims.id)
-        nonce = before.nonce if before is not None and self._is_valid(before) else secrets.token_hex(8)
-        self._under_way[claims.id] = _UnderWay(
-            claims=claims, args=args, nonce=nonce, valid_until_s=device.machine_s + ARM_VALID_S
-        )
+        nonce, valid_until_s = secrets.token_hex(8), device.machine_s + ARM_VALID_S
+        if before is not None and self._is_valid(before):
+            nonce, valid_until_s = before.nonce, before.valid_until_s
+        self._under_way[claims.id] = _UnderWay(claims=claims, args=args, nonce=nonce, valid_until_s=valid_until_s)
         device.ack(
             claims.id,
             step=AckStep.ARMED,

@@ -11,6 +11,7 @@ from uuid import UUID
 import jwt
 
 from app.mqtt.messages import (
+    ARM_VALID_S,
     AckDetail,
     AckStep,
     CommandClaims,
@@ -126,6 +127,13 @@ class _AnswersBeforeActing(CommandDesk):
 class _ArmsForEver(CommandDesk):
     def _is_valid(self, armed: _UnderWay) -> bool:
         return bool(armed.nonce)
+
+
+class _ArmsLongerAtEachRepeat(CommandDesk):
+    def _arm(self, claims: CommandClaims, *, args: Message) -> None:
+        super()._arm(claims, args=args)
+        until_s = self._device.machine_s + ARM_VALID_S
+        self._under_way[claims.id] = replace(self._under_way[claims.id], valid_until_s=until_s)
 
 
 class _OperatesWithoutNonce(CommandDesk):
@@ -345,6 +353,7 @@ _PARTS: dict[Defect, Parts] = {
     Defect.FORGETS_AT_POWER_LOSS: Parts(device=_ForgetsAtPowerLoss),
     Defect.ANSWERS_BEFORE_ACTING: Parts(desk=_AnswersBeforeActing),
     Defect.ARMS_FOR_EVER: Parts(desk=_ArmsForEver),
+    Defect.ARMS_LONGER_AT_EACH_REPEAT: Parts(desk=_ArmsLongerAtEachRepeat),
     Defect.OPERATES_WITHOUT_NONCE: Parts(desk=_OperatesWithoutNonce),
     Defect.OPERATES_ANYTHING: Parts(desk=_OperatesAnything),
     Defect.CUTS_IN_ONE_STEP: Parts(desk=_CutsInOneStep),

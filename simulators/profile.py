@@ -45,6 +45,7 @@ class Defect(StrEnum):
     FORGETS_AT_POWER_LOSS = "forgets_at_power_loss"
     ANSWERS_BEFORE_ACTING = "answers_before_acting"
     ARMS_FOR_EVER = "arms_for_ever"
+    ARMS_LONGER_AT_EACH_REPEAT = "arms_longer_at_each_repeat"
     OPERATES_WITHOUT_NONCE = "operates_without_nonce"
     OPERATES_ANYTHING = "operates_anything"
     CUTS_IN_ONE_STEP = "cuts_in_one_step"

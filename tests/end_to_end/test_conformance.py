@@ -57,6 +57,7 @@ CAUGHT_BY = {
     Defect.FORGETS_AT_POWER_LOSS: "power-loss-executed",
     Defect.ANSWERS_BEFORE_ACTING: "power-loss-received",
     Defect.ARMS_FOR_EVER: "nonce-too-old",
+    Defect.ARMS_LONGER_AT_EACH_REPEAT: "arm-repeated-late",
     Defect.OPERATES_WITHOUT_NONCE: "nonce-wrong",
     Defect.OPERATES_ANYTHING: "operate-what-was-armed",
     Defect.CUTS_IN_ONE_STEP: "cut-in-one-step",

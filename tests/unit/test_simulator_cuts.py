@@ -152,6 +152,20 @@ def test_an_arm_that_came_twice_keeps_its_nonce(bench: Workbench) -> None:
     assert len(bench.events("trip")) == 1
 
 
+def test_an_arm_that_comes_again_lets_its_nonce_live_no_longer() -> None:
+    bench = Workbench(factor=1000)
+    bench.connect()
+    claims = bench.claims("trip", round=1, step=Step.ARM, expires_at=bench.now.at + timedelta(days=1))
+    bench.send(claims)
+    bench.live(6)
+    bench.send(claims)
+    bench.live(4.5)
+    bench.send(bench.operate(claims))
+    bench.step()
+    assert bench.answers(claims.id)[-1] == refused("PRECONDITION")
+    assert bench.terminal.state.rounds == "11------"
+
+
 def delayed_trip(bench: Workbench) -> Any:
     claims = bench.claims("trip", round=1, step=Step.ARM, alarm_delay_min=5)
     bench.send(claims)
